@@ -1,0 +1,209 @@
+"""The typed config of a run, read from TOML.
+
+Every field here is public: it goes to the server and to every client, and its digest is what both compare. Nothing in
+it is derived from private data.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedcomp.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+CodecSpec = dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(_Section):
+    """Which rows the clients hold, and how they are split."""
+
+    public_examples: Count = 0
+    """Training rows that no client gets: what the student is distilled on."""
+    max_train_examples: Positive | None = None
+    """Use only this many training rows (before the public slice is taken off), drawn by the seed."""
+    partition: Literal["iid", "dirichlet", "task"] = "iid"
+    """``task`` asks the task for its natural clients."""
+    alpha: PositiveFloat = 0.3
+    """Concentration of the Dirichlet partition; smaller is more skewed."""
+    min_examples: Positive = 1
+    """No client may hold fewer; a split that cannot keep this is refused by name."""
+
+
+class ClientsConfig(_Section):
+    """The registered population and the part of it that trains in a round."""
+
+    population: Positive = 10
+    cohort: Positive | None = None
+    """Clients a round (expected number under ``bernoulli``); all of them if left out."""
+    sampling: Literal["all", "fixed", "bernoulli"] = "all"
+
+
+class TrainingConfig(_Section):
+    """What a client does in a round. Under ``local`` the batch is Poisson and ``batch_size`` is not used."""
+
+    local_steps: Positive | None = None
+    local_epochs: Positive | None = None
+    batch_size: Positive = 32
+    learning_rate: PositiveFloat = 0.1
+    momentum: Momentum = 0.0
+
+
+class ServerConfig(_Section):
+    """What the server does with the mean update: ``global += learning_rate * velocity``."""
+
+    learning_rate: PositiveFloat = 1.0
+    momentum: Momentum = 0.0
+    weighting: Literal["uniform", "examples"] = "uniform"
+    round_timeout: PositiveFloat = 600.0
+    """Seconds after which a round goes on without the clients that did not answer."""
+
+
+class PrivacyConfig(_Section):
+    """The privacy mode and its public constants.
+
+    ``sampling_probability`` and ``nominal_examples`` are constants that everybody knows; they never follow from how
+    many rows a client really holds, because that would release the number.
+    """
+
+    mode: Literal["none", "local", "central", "distributed"] = "none"
+    target_epsilon: PositiveFloat | None = None
+    noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Standard deviation of the noise over ``max_grad_norm``; calibrated from ``target_epsilon`` if left out."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    max_grad_norm: PositiveFloat = 1.0
+    """Bound on the L2 norm of one example's gradient (mode ``local``)."""
+    sampling_probability: Fraction = 0.1
+    """Chance of one example to be in one step's Poisson batch."""
+    nominal_examples: Positive | None = None
+    """Public number of examples that a client is taken to hold; the sum of gradients is divided by
+    ``sampling_probability * nominal_examples``."""
+
+
+class EnvelopeConfig(_Section):
+    """Encryption of every payload between one client and the server."""
+
+    enabled: bool = True
+
+
+class StudentConfig(_Section):
+    """The small model that is distilled from the global one on the public slice."""
+
+    enabled: bool = True
+    epochs: Positive = 30
+    batch_size: Positive = 128
+    learning_rate: PositiveFloat = 2e-3
+    temperature: PositiveFloat = 2.0
+    hard_label_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the loss that comes from the public labels; the rest from the teacher."""
+
+
+class AuditConfig(_Section):
+    """Membership inference on the released models."""
+
+    enabled: bool = True
+    examples: Positive = 5000
+    """At most so many members, and as many non-members, are scored."""
+
+
+class EngineConfig(_Section):
+    """How a simulation is run; changes speed, never results."""
+
+    workers: Count = 0
+    """Worker processes; 0 trains in the process of the server."""
+
+
+class Config(_Section):
+    """One run, whole."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
+    task: str = "digits"
+    """A registered task, or ``module:function`` that returns one."""
+    seed: Count = 0
+    rounds: Positive = 10
+    evaluate_every: Positive = 1
+    uplink: list[CodecSpec] = Field(default_factory=list)
+    """Stages of the codec of updates, in order; an empty list sends fp32."""
+    downlink: list[CodecSpec] = Field(default_factory=list)
+    """Stages of the codec of model deltas; an empty list sends fp32."""
+    data: DataConfig = DataConfig()
+    clients: ClientsConfig = ClientsConfig()
+    training: TrainingConfig = TrainingConfig()
+    server: ServerConfig = ServerConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    envelope: EnvelopeConfig = EnvelopeConfig()
+    student: StudentConfig = StudentConfig()
+    audit: AuditConfig = AuditConfig()
+    engine: EngineConfig = EngineConfig()
+
+    def to_json(self) -> str:
+        """Return the config as canonical JSON: sorted keys, no spaces, every default written out."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """Return a SHA-256 over all that can change a result, as hex.
+
+        ``name`` and ``engine`` are left out: two runs that differ in them alone compute the same thing.
+        """
+        content = self.model_dump(mode="json", exclude={"name", "engine"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_config(path: str | Path, overrides: Mapping[str, object] | None = None) -> Config:
+    """Read a TOML file and return the config in it.
+
+    Args:
+        path: the file.
+        overrides: dotted keys and values that replace or add to the file's, e.g. ``{"privacy.target_epsilon": 8.0}``.
+
+    Raises:
+        ConfigError: with every problem at once, each with its key, what was expected and what came.
+    """
+    path = Path(path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"cannot read the file: {error.strerror}"], source=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"not a TOML file: {error}"], source=str(path)) from error
+    for key, value in (overrides or {}).items():
+        _override(tree, key, value)
+    return config_from_dict(tree, source=str(path))
+
+
+def config_from_dict(tree: Mapping[str, Any], source: str = "config") -> Config:
+    """Return the config that a nested dict describes; raises ``ConfigError`` as ``load_config`` does."""
+    try:
+        return Config.model_validate(dict(tree))
+    except ValidationError as error:
+        raise ConfigError([_problem(item) for item in error.errors()], source=source) from None
+
+
+def _override(tree: dict[str, Any], key: str, value: object) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        child = tree.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError([f"{key}: expected a section named {part!r}, got {child!r}"], source="override")
+        tree = child
+    tree[last] = value
+
+
+def _problem(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "config"
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key, got {item['input']!r}"
+    expected = item["msg"].removeprefix("Input should be ").replace("Input should ", "")
+    return f"{key}: expected {expected}, got {item['input']!r}"
