@@ -1,4 +1,4 @@
-"""Writing files so that a process may be killed at any line: the old file or the new one is there, never half of one."""
+"""Files that survive a kill at any line: the old one or the new one is there, never half of one."""
 
 import os
 import tempfile
