@@ -1,0 +1,1 @@
+"""Attacks on what a run releases, and what they prove about its privacy."""

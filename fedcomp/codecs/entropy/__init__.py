@@ -1,0 +1,1 @@
+"""A vectorised range coder (rANS) in numpy, with integer tables alone."""

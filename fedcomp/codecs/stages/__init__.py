@@ -1,0 +1,1 @@
+"""The stages of a chain, one short file each; ``fedcomp.codecs.registry`` lists them."""

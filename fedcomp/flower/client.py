@@ -1,0 +1,196 @@
+"""The story of a message on the client: plan, train, protect, encode, seal, reply.
+
+A round is trained at most once. The ledger entry is on disk before training starts, the encoded update is on disk
+before it leaves, and a round that is asked for again is answered with that same update: a restart on either side
+never costs a second release.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedcomp.aggregation.server_model import apply_deltas
+from fedcomp.arrays import Arrays, digest
+from fedcomp.codecs import codec_from_config
+from fedcomp.crypto import Channel, Header, KeyPair
+from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
+from fedcomp.errors import FedcompError
+from fedcomp.flower.messages import Frame, MessageError, from_message, pack, to_record, unpack
+from fedcomp.flower.place import Place, find_place
+from fedcomp.plan import Plan, plan_from_json
+from fedcomp.privacy import PrivateUpdate
+from fedcomp.rng import stream
+from fedcomp.training import get_arrays, set_arrays, single_thread, train_plain, train_private
+
+SERVER = "server"
+_STORED = codec_from_config([])
+"""How a client keeps the model it holds: losslessly."""
+
+
+class Refusal(FedcompError):
+    """The client does not do what it was asked; the server gets the reason."""
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What the client remembers of the run it is in."""
+
+    run: str
+    plan: Plan
+    channel: Channel | None
+    version: int
+    replied: int
+    stored: Mapping[str, bytes]
+
+
+def client_app() -> ClientApp:
+    """Return the ClientApp; where it keeps its state is in ``fedcomp.flower.place``."""
+    app = ClientApp()
+
+    @app.query("hello")
+    def hello(message: Message, context: Context) -> Message:
+        return _reply(message, lambda: _hello(unpack(from_message(message)), find_place(context)))
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return _reply(message, lambda: _train(unpack(from_message(message)), find_place(context)))
+
+    return app
+
+
+def _reply(message: Message, work: Any) -> Message:
+    try:
+        frame = work()
+    except FedcompError as error:
+        frame = Frame({"refused": f"{type(error).__name__}: {error}"})
+    return Message(to_record(pack(frame)), reply_to=message)
+
+
+def _hello(frame: Frame, place: Place) -> Frame:
+    """Join a run, or say where this client stands in it: its name, its key, and which model version it holds."""
+    run, config_json = frame.text("run"), frame.text("config")
+    server_key = bytes.fromhex(frame.text("server_key"))
+    if place.server_key is not None and server_key != place.server_key:
+        raise Refusal("the server's public key is not the pinned one (server-public-key)")
+    plan = plan_from_json(config_json)
+    if plan.digest() != frame.text("plan"):
+        raise Refusal(f"plans differ: the server's is {frame.text('plan')[:16]}, ours is {plan.digest()[:16]}")
+    stored = place.state.load(place.name)
+    about = json.loads(stored.get("about", b"{}"))
+    if about.get("run") != run:
+        key = place.key or KeyPair.generate()
+        about = {"run": run, "version": -1, "replied": 0}
+        stored = {"key": key_pair_to_bytes(key)}
+    about["server_key"] = server_key.hex()
+    stored = {**stored, "config": config_json.encode(), "about": json.dumps(about).encode()}
+    place.state.save(place.name, stored)
+    public = key_pair_from_bytes(stored["key"]).public.hex()
+    return Frame({"client": place.name, "public_key": public, "version": about["version"]})
+
+
+def _train(frame: Frame, place: Place) -> Frame:
+    """Answer one round."""
+    memory = _remember(place, frame.text("run"))
+    round_number, plan = frame.number("round"), memory.plan
+    if round_number < memory.replied:
+        raise Refusal(f"round {round_number} is replayed: round {memory.replied} was already answered")
+    inner = unpack(_open(memory, frame, place.name, round_number))
+    if round_number == memory.replied:
+        return _seal(memory, memory.stored["reply"], place.name, round_number)
+    model = _receive_model(memory, inner)
+    reply = _encode(plan, _protected_update(plan, place, model, memory.run, round_number), place.name, round_number)
+    about = {**json.loads(memory.stored["about"]), "version": inner.number("version"), "replied": round_number}
+    kept = {"reply": reply, "about": json.dumps(about).encode(), "model": _STORED.encode(model, rng=stream(0))}
+    place.state.save(place.name, {**memory.stored, **kept})
+    return _seal(memory, reply, place.name, round_number)
+
+
+def _remember(place: Place, run: str) -> _Memory:
+    stored = place.state.load(place.name)
+    about = json.loads(stored.get("about", b"{}"))
+    if about.get("run") != run:
+        raise Refusal(f"run {run!r} is not known here: say hello first")
+    plan = plan_from_json(stored["config"].decode())
+    channel = None
+    if plan.config.envelope.enabled:
+        channel = Channel(key_pair_from_bytes(stored["key"]), bytes.fromhex(about["server_key"]), run)
+    return _Memory(run, plan, channel, about["version"], about["replied"], stored)
+
+
+def _open(memory: _Memory, frame: Frame, name: str, round_number: int) -> bytes:
+    if len(frame.parts) != 1:
+        raise MessageError(f"expected one sealed part, got {len(frame.parts)}")
+    if memory.channel is None:
+        return frame.parts[0]
+    digest = memory.plan.downlink.digest()
+    return memory.channel.open(frame.parts[0], Header(memory.run, round_number, SERVER, name, "downlink", digest))
+
+
+def _seal(memory: _Memory, reply: bytes, name: str, round_number: int) -> Frame:
+    if memory.channel is not None:
+        digest = memory.plan.uplink.digest()
+        reply = memory.channel.seal(reply, Header(memory.run, round_number, name, SERVER, "uplink", digest))
+    return Frame({"client": name, "round": round_number}, (reply,))
+
+
+def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
+    """Decode the released model: whole, or by deltas from exactly the version that this client holds."""
+    base = inner.number("base")
+    if base == -1:
+        if len(inner.parts) != 1:
+            raise MessageError(f"expected one whole model, got {len(inner.parts)} parts")
+        model = _STORED.decode(inner.parts[0])
+    elif base != memory.version or "model" not in memory.stored:
+        raise Refusal(f"deltas from version {base} cannot be decoded: version {memory.version} is held here")
+    else:
+        model = apply_deltas(_STORED.decode(memory.stored["model"]), inner.parts, memory.plan.downlink.decode)
+    if digest(model) != inner.text("digest"):
+        raise Refusal(f"the decoded model is not version {inner.number('version')}: its digest differs")
+    return model
+
+
+def _protected_update(
+    plan: Plan, place: Place, model: Arrays, run: str, round_number: int
+) -> tuple[PrivateUpdate | Arrays, int | None]:
+    """Train on this client's rows. Under mode ``local`` the ledger is charged first and the update comes noised."""
+    split = plan.client_split(place.index)
+    training, privacy = plan.config.training, plan.config.privacy
+    module = plan.task.model(plan.model_seed())
+    set_arrays(module, model)
+    with single_thread():
+        if not plan.private:
+            result = train_plain(
+                module,
+                split,
+                loss=plan.task.loss,
+                local_steps=training.local_steps,
+                local_epochs=training.local_epochs,
+                batch_size=training.batch_size,
+                learning_rate=training.learning_rate,
+                momentum=training.momentum,
+                rng=stream(plan.config.seed, "train", place.name, round_number),
+            )
+            return result.update, result.num_examples
+        _charge(plan, place, run, round_number)
+        return train_private(plan, module, split), None
+
+
+def _charge(plan: Plan, place: Place, run: str, round_number: int) -> None:
+    raise NotImplementedError
+
+
+def _encode(
+    plan: Plan, protected: tuple[PrivateUpdate | Arrays, int | None], name: str, round_number: int
+) -> bytes:
+    update, num_examples = protected
+    if plan.private and not isinstance(update, PrivateUpdate):
+        raise Refusal("an update that is not noised does not leave under a private mode")
+    arrays = update.arrays if isinstance(update, PrivateUpdate) else update
+    payload = plan.uplink.encode(arrays, rng=stream(plan.config.seed, "uplink", name, round_number))
+    header = {} if num_examples is None else {"num_examples": num_examples}
+    return pack(Frame(header, (payload,)))

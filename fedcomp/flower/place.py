@@ -1,0 +1,67 @@
+"""Where a client keeps what is its own, and who it is: read from Flower's node and run config.
+
+``state-dir`` names the directory. With ``key-file`` (an edge device) the state is encrypted with that key, which is
+also the client's key pair; without it (a simulation) all clients share one SQLite file.
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Context
+
+from fedcomp.crypto import KeyPair, public_key_from_text
+from fedcomp.crypto.at_rest import StorageCipher
+from fedcomp.errors import ConfigError
+from fedcomp.privacy import FileLedger
+from fedcomp.state import ClientState, DirectoryClientState, SqliteClientState
+
+
+@dataclass(frozen=True)
+class Place:
+    """One client's identity and belongings."""
+
+    name: str
+    index: int
+    """Which share of the data is this client's."""
+    state: ClientState
+    ledger: FileLedger
+    key: KeyPair | None
+    """The key pair of an edge device; None where a key is made for each run."""
+    server_key: bytes | None
+    """The server's public key, if it is pinned."""
+
+
+def find_place(context: Context) -> Place:
+    """Return the place of the client that ``context`` belongs to.
+
+    Raises:
+        ConfigError: if the node config does not say which client this is, or where it may keep its state.
+    """
+    node = context.node_config
+    index = node.get("partition-id")
+    if not isinstance(index, int):
+        raise ConfigError([f"node config: expected an integer partition-id, got {index!r}"])
+    directory = node.get("state-dir") or context.run_config.get("state-dir") or os.environ.get("FEDCOMP_STATE")
+    if not directory:
+        raise ConfigError(["node config: expected a state-dir (or FEDCOMP_STATE) to keep the ledger in, got none"])
+    key_file, pinned = str(node.get("key-file", "")), str(node.get("server-public-key", ""))
+    state, ledger = _belongings(str(directory), key_file)
+    return Place(
+        name=str(node.get("client-name", f"client-{index}")),
+        index=index,
+        state=state,
+        ledger=ledger,
+        key=KeyPair.load(Path(key_file)) if key_file else None,
+        server_key=public_key_from_text(pinned) if pinned else None,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _belongings(directory: str, key_file: str) -> tuple[ClientState, FileLedger]:
+    path = Path(directory)
+    if key_file:
+        return DirectoryClientState(path, StorageCipher.from_file(Path(key_file))), FileLedger(path / "ledger.jsonl")
+    path.mkdir(parents=True, exist_ok=True)
+    return SqliteClientState(path / "clients.sqlite"), FileLedger(path / "ledger.jsonl")

@@ -1,0 +1,159 @@
+"""The story of a run: config, plan, rounds, then the small model, the audit and the report."""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedcomp.aggregation import ServerModel
+from fedcomp.config import load_config
+from fedcomp.crypto import KeyPair
+from fedcomp.errors import RunError
+from fedcomp.flower.peers import Self
+from fedcomp.flower.rounds import RoundOutcome, Rounds
+from fedcomp.outcome import Observer, evaluate_model, finish, initial_model
+from fedcomp.plan import Plan, make_plan
+from fedcomp.privacy import CohortSampler
+from fedcomp.rng import stream
+from fedcomp.run_files import Checkpoint, RunDirectory
+
+KEPT_DELTAS = 64
+"""How many versions back a client may be and still get deltas; the whole model is sent where that is smaller."""
+_ZERO = {
+    "uplink_bytes": 0,
+    "downlink_bytes": 0,
+    "uplink_fp32_bytes": 0,
+    "downlink_fp32_bytes": 0,
+    "updates": 0,
+    "refused": 0,
+    "seconds": 0.0,
+}
+
+
+def server_app(observer: Observer | None = None) -> ServerApp:
+    """Return the ServerApp.
+
+    It reads from Flower's run config either ``run-dir`` (a run that was created; it goes on after its last
+    checkpoint), or ``config`` (a path) and ``out`` (where runs go; ``runs`` if left out). ``node-timeout`` is how many
+    seconds it waits for the registered population to connect (60 if left out).
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        settings = context.run_config
+        if settings.get("run-dir"):
+            run = RunDirectory.open(Path(str(settings["run-dir"])))
+        else:
+            plan = make_plan(load_config(str(settings.get("config", "configs/demo.toml"))))
+            run = RunDirectory.create(Path(str(settings.get("out", "runs"))) / plan.config.name, plan.config)
+        carry_out(grid, run, observer or Observer(), node_timeout=float(settings.get("node-timeout", 60)))
+
+    return app
+
+
+def carry_out(grid: Grid, run: RunDirectory, observer: Observer, *, node_timeout: float = 60) -> None:
+    """Run every round that is left, then make, audit and report what came of them.
+
+    Raises:
+        RunError: if too few clients connect, or the first round counts no update at all.
+    """
+    plan = make_plan(run.config())
+    plan.check_shares()
+    nodes = _wait_for_nodes(grid, plan.config.clients.population, node_timeout)
+    checkpoint = run.load_checkpoint() or Checkpoint(0, ServerModel.initial(initial_model(plan)), _ZERO)
+    run.drop_metrics_after(checkpoint.round)
+    rounds = Rounds(grid, plan, _identity(run, plan))
+    spent = _epsilons(plan)
+    for number in range(checkpoint.round + 1, plan.config.rounds + 1):
+        started = time.perf_counter()
+        outcome = rounds.run(number, _cohort(plan, nodes, number), checkpoint.server_model)
+        if outcome.mean is None and checkpoint.totals["updates"] == 0:
+            reasons = "; ".join(f"{item['client']}: {item['reason']}" for item in outcome.refused[:3])
+            raise RunError(f"round {number} counted no update of {outcome.cohort} clients asked: {reasons or 'none'}")
+        server_model = _advance(plan, checkpoint.server_model, outcome, number)
+        row = _row(plan, number, outcome, server_model, spent.get(number), time.perf_counter() - started)
+        checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row))
+        run.append_metrics(row)
+        run.save_checkpoint(checkpoint)
+        observer.round_done(row)
+    finish(plan, run, checkpoint, observer)
+
+
+def _advance(plan: Plan, server_model: ServerModel, outcome: RoundOutcome, number: int) -> ServerModel:
+    """Return the next version: the optimizer's step on the mean, then the coded release; none without an update."""
+    if outcome.mean is None:
+        return server_model
+    server = plan.config.server
+    moved = server_model.step(outcome.mean, learning_rate=server.learning_rate, momentum=server.momentum)
+    rng = stream(plan.config.seed, "downlink", number)
+    return moved.release(
+        lambda delta: plan.downlink.encode(delta, rng=rng), plan.downlink.decode, keep=KEPT_DELTAS
+    )
+
+
+def _cohort(plan: Plan, nodes: Sequence[int], number: int) -> list[int]:
+    clients = plan.config.clients
+    size = None if clients.sampling == "all" else clients.cohort
+    drawn = CohortSampler(len(nodes), clients.sampling, size).cohort(stream(plan.config.seed, "cohort", number))
+    return [nodes[index] for index in drawn]
+
+
+def _wait_for_nodes(grid: Grid, population: int, timeout: float) -> list[int]:
+    deadline = time.monotonic() + timeout
+    while len(nodes := sorted(grid.get_node_ids())) < population:
+        if time.monotonic() > deadline:
+            raise RunError(f"expected {population} clients (clients.population), {len(nodes)} connected in {timeout:g} s")
+        time.sleep(0.5)
+    return nodes[:population]
+
+
+def _identity(run: RunDirectory, plan: Plan) -> Self:
+    """Return the server's name for this run and its key: kept in the run's directory, so that a resume is the same."""
+    key_path, about_path = run.path / "server.key", run.path / "run.json"
+    if not about_path.exists():
+        run.write_json("run.json", {"run": f"{plan.config.name}-{secrets.token_hex(8)}", "plan": plan.digest()})
+    about = json.loads(about_path.read_text())
+    if about["plan"] != plan.digest():
+        raise RunError(f"{run.path}: config.toml was changed since the run was started, its plan is another one")
+    if not key_path.exists():
+        KeyPair.generate().save(key_path)
+    return Self(about["run"], KeyPair.load(key_path), plan.config.envelope.enabled, trusted={})
+
+
+def _epsilons(plan: Plan) -> dict[int, float]:
+    """Return the epsilon of a client that took part in every round so far, for each round."""
+    numbers = list(range(1, plan.config.rounds + 1))
+    spent = plan.privacy_spent(numbers)
+    return {number: value.epsilon for number, value in zip(numbers, spent, strict=True) if value is not None}
+
+
+def _row(
+    plan: Plan, number: int, outcome: RoundOutcome, server_model: ServerModel, epsilon: float | None, seconds: float
+) -> dict[str, Any]:
+    evaluated = number % plan.config.evaluate_every == 0 or number == plan.config.rounds
+    quality = evaluate_model(plan, server_model.model) if evaluated else None
+    return {
+        "round": number,
+        "accuracy": quality.accuracy if quality else None,
+        "loss": quality.loss if quality else None,
+        "cohort": outcome.cohort,
+        "survivors": outcome.survivors,
+        "uplink_bytes": outcome.uplink_bytes,
+        "downlink_bytes": outcome.downlink_bytes,
+        "uplink_fp32_bytes": outcome.uplink_fp32_bytes,
+        "downlink_fp32_bytes": outcome.downlink_fp32_bytes,
+        "refused": list(outcome.refused),
+        "epsilon": epsilon,
+        "seconds": round(seconds, 4),
+    }
+
+
+def _add(totals: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    counted = {**row, "updates": row["survivors"], "refused": len(row["refused"])}
+    return {name: value + counted[name] for name, value in totals.items()}

@@ -1,0 +1,241 @@
+"""The plan of a run: which task, codecs, order, noise and aggregator, checked to fit before round 1.
+
+Server and clients build equal plans from one config and compare digests. Every problem is found here and reported at
+once; after a plan exists, nothing about the order of a round is decided anywhere else.
+"""
+
+import functools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcomp.aggregation import ExampleWeightedMean, UniformMean
+from fedcomp.codecs import Codec, codec_from_config
+from fedcomp.config import CodecSpec, Config, PrivacyConfig, config_from_dict
+from fedcomp.errors import ConfigError, FedcompError
+from fedcomp.order import Order, check_order, sound_order
+from fedcomp.privacy import DpEvent, PoissonSampler, PrivacySpent, calibrate_noise_multiplier, epsilon_schedule
+from fedcomp.rng import derived_seed, stream
+from fedcomp.tasks import Split, Task, load_task, partition, split_public
+from fedcomp.training import check_private_model
+
+BUILT_MODES = ("none", "local")
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, decided. ``config`` is resolved: under a private mode its ``noise_multiplier`` is filled in."""
+
+    config: Config
+    task: Task
+    uplink: Codec
+    downlink: Codec
+    order: Order
+    aggregator: UniformMean
+
+    def digest(self) -> str:
+        """Return what server and client compare: a SHA-256 over everything that can change a result, as hex."""
+        return self.config.digest()
+
+    @property
+    def private(self) -> bool:
+        """Whether a privacy claim is made."""
+        return self.config.privacy.mode != "none"
+
+    @property
+    def local_steps(self) -> int:
+        """Steps of DP-SGD in a round of mode ``local``."""
+        return self.config.training.local_steps or 1
+
+    @cached_property
+    def round_event(self) -> DpEvent | None:
+        """The privacy event of one client's round, or None without a claim."""
+        privacy = self.config.privacy
+        if not self.private or privacy.noise_multiplier is None:
+            return None
+        sampler = PoissonSampler(0, privacy.sampling_probability, self.local_steps)
+        return sampler.event(privacy.noise_multiplier)
+
+    @cached_property
+    def split_rows(self) -> tuple[list[Rows], Rows]:
+        """Rows of ``task.train()``: one array a client, and the public slice; all of them disjoint."""
+        data, seed = self.config.data, self.config.seed
+        train = self.task.train()
+        rng = stream(seed, "public")
+        private, public = split_public(len(train), data.public_examples, data.max_train_examples, rng)
+        groups = self.task.groups()
+        shares = partition(
+            train.targets[private],
+            None if groups is None else groups[private],
+            self.config.clients.population,
+            data.partition,
+            data.alpha,
+            data.min_examples,
+            stream(seed, "partition"),
+        )
+        return [private[share] for share in shares], public
+
+    def client_split(self, client: int) -> Split:
+        """Return the rows that client number ``client`` holds, without what only a student eats."""
+        rows = self.split_rows[0][client]
+        train = self.task.train()
+        inputs = np.asarray(train.inputs[rows])
+        return Split(inputs, train.targets[rows], inputs)
+
+    def public_split(self) -> Split:
+        """Return the public slice, which no client holds."""
+        return self.task.train().take(self.split_rows[1])
+
+    def model_seed(self) -> int:
+        """Return the seed of the initial weights."""
+        return derived_seed(self.config.seed, "model") % 2**31
+
+    def check_shares(self) -> None:
+        """Refuse a split in which a client of mode ``local`` holds fewer rows than one expected Poisson batch.
+
+        Raises:
+            ConfigError: naming the client, what it holds, and what to change.
+        """
+        if not self.private:
+            return
+        expected = self.config.privacy.sampling_probability * (self.config.privacy.nominal_examples or 0)
+        sizes = [len(rows) for rows in self.split_rows[0]]
+        client = int(np.argmin(sizes))
+        if sizes[client] < expected:
+            raise ConfigError(
+                [
+                    f"privacy.nominal_examples: client {client} holds {sizes[client]} rows, fewer than a batch of "
+                    f"sampling_probability * nominal_examples = {expected:g}; lower one of them or clients.population"
+                ]
+            )
+
+    def privacy_spent(self, rounds: Iterable[int]) -> list[PrivacySpent | None]:
+        """Return what a client has spent after each of ``rounds`` rounds in which it took part; None without a claim."""
+        if self.round_event is None:
+            return [None for _ in rounds]
+        return list(epsilon_schedule(self.round_event, list(rounds), self.config.privacy.delta))
+
+
+def make_plan(config: Config) -> Plan:
+    """Return the plan of ``config``.
+
+    Raises:
+        ConfigError: with every reason why it cannot be run, before anything is trained.
+    """
+    problems: list[str] = [*_training_problems(config), *_client_problems(config), *_privacy_problems(config.privacy)]
+    uplink, downlink = _codec(config.uplink, "uplink", problems), _codec(config.downlink, "downlink", problems)
+    task = _task(config, problems)
+    if problems or uplink is None or downlink is None or task is None:
+        raise ConfigError(problems)
+    order = _order(config, uplink, problems)
+    if problems:
+        raise ConfigError(problems)
+    aggregator = ExampleWeightedMean() if config.server.weighting == "examples" else UniformMean()
+    return Plan(_resolve(config), task, uplink, downlink, order, aggregator)
+
+
+@functools.lru_cache(maxsize=4)
+def plan_from_json(config_json: str) -> Plan:
+    """Return the plan of a config that came as JSON; kept, because a client gets the same one every round."""
+    return make_plan(config_from_dict(json.loads(config_json)))
+
+
+def _training_problems(config: Config) -> list[str]:
+    training, problems = config.training, []
+    if training.local_steps is not None and training.local_epochs is not None:
+        problems.append("training.local_epochs: expected either local_steps or local_epochs, got both")
+    if config.privacy.mode == "local" and training.local_epochs is not None:
+        problems.append(
+            "training.local_epochs: expected local_steps under mode local (the number of steps must not "
+            f"follow from how many examples a client holds), got {training.local_epochs}"
+        )
+    if config.privacy.mode == "local" and training.momentum:
+        problems.append(
+            "training.momentum: expected 0 under mode local (use server.momentum, which is free), "
+            f"got {training.momentum:g}"
+        )
+    if config.student.enabled and not config.data.public_examples:
+        problems.append("data.public_examples: expected some for the student to be distilled on, got 0")
+    return problems
+
+
+def _client_problems(config: Config) -> list[str]:
+    clients = config.clients
+    if clients.sampling == "all" and clients.cohort not in (None, clients.population):
+        return [f"clients.cohort: expected nothing, or sampling = 'fixed' or 'bernoulli', got {clients.cohort}"]
+    if clients.sampling != "all" and clients.cohort is None:
+        return [f"clients.cohort: expected a number of clients with sampling = {clients.sampling!r}, got none"]
+    if clients.cohort is not None and clients.cohort > clients.population:
+        return [f"clients.cohort: expected at most the population of {clients.population}, got {clients.cohort}"]
+    return []
+
+
+def _privacy_problems(privacy: PrivacyConfig) -> list[str]:
+    if privacy.mode == "none":
+        return []
+    if privacy.mode not in BUILT_MODES:
+        return [f"privacy.mode: expected one of {list(BUILT_MODES)} in this version, got {privacy.mode!r}"]
+    problems = []
+    if privacy.target_epsilon is None and privacy.noise_multiplier is None:
+        problems.append("privacy.target_epsilon: expected it or privacy.noise_multiplier under mode local, got neither")
+    if privacy.nominal_examples is None:
+        problems.append("privacy.nominal_examples: expected a public constant under mode local, got none")
+    elif privacy.delta * privacy.nominal_examples >= 1:
+        problems.append(
+            f"privacy.delta: expected less than 1 / nominal_examples = {1 / privacy.nominal_examples:.2g}, "
+            f"got {privacy.delta:g}"
+        )
+    return problems
+
+
+def _codec(spec: list[CodecSpec], key: str, problems: list[str]) -> Codec | None:
+    try:
+        return codec_from_config(spec)
+    except ConfigError as error:
+        problems.extend(f"{key}{problem}" for problem in error.problems)
+        return None
+
+
+def _task(config: Config, problems: list[str]) -> Task | None:
+    try:
+        task = load_task(config.task)
+        if config.privacy.mode == "local":
+            check_private_model(task.model(0))
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+    except FedcompError as error:
+        if error.exit_code != ConfigError.exit_code:
+            raise
+        problems.append(f"task: {error}")
+        return None
+    return task
+
+
+def _order(config: Config, uplink: Codec, problems: list[str]) -> Order:
+    order = sound_order(
+        config.privacy.mode,
+        sealed=config.envelope.enabled,
+        data_dependent_codec=uplink.data_dependent,
+        weighted=config.server.weighting == "examples",
+    )
+    problems.extend(f"privacy.mode {config.privacy.mode}: {reason}" for reason in check_order(config.privacy.mode, order))
+    return order
+
+
+def _resolve(config: Config) -> Config:
+    privacy = config.privacy
+    if privacy.mode == "none" or privacy.noise_multiplier is not None or privacy.target_epsilon is None:
+        return config
+    noise_multiplier = calibrate_noise_multiplier(
+        privacy.target_epsilon,
+        privacy.delta,
+        privacy.sampling_probability,
+        config.rounds * (config.training.local_steps or 1),
+    )
+    return config.model_copy(update={"privacy": privacy.model_copy(update={"noise_multiplier": noise_multiplier})})

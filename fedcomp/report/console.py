@@ -1,0 +1,113 @@
+"""A run in the terminal: its summary, two runs side by side, and progress while it goes."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from fedcomp.report import bounds, units
+from fedcomp.report.load import read_summary
+from fedcomp.report.tables import Row, comparison_rows, summary_rows
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """Return what ``summary.json`` holds as a table; raises ``RunError`` for one that is damaged."""
+    run = read_summary(summary)
+    return _table([run.name], summary_rows(run))
+
+
+def comparison_table(a: Mapping[str, Any], b: Mapping[str, Any]) -> Table:
+    """Return two summaries side by side; raises ``RunError`` for one that is damaged."""
+    first, second = read_summary(a, "first summary"), read_summary(b, "second summary")
+    return _table([first.name, second.name], comparison_rows(first, second))
+
+
+class RoundProgress:
+    """Shows how far a run is: round, accuracy, bytes up with their ratio to fp32, epsilon, time.
+
+    A bar on a terminal; elsewhere (a log, a pipe) one plain line for about every tenth of the rounds. Bytes are totals;
+    accuracy stays at the last one that was measured. Used as a context manager.
+    """
+
+    def __init__(self, rounds: int, console: Console, done: int = 0) -> None:
+        """``rounds`` is the number of the last round; ``done`` rounds were finished by the run that is resumed."""
+        self._rounds, self._first, self._done = rounds, done, done
+        self._console = console
+        self._sent = self._sent_fp32 = 0
+        self._accuracy: float | None = None
+        self._epsilon: float | None = None
+        self._started = time.monotonic()
+        self._bar = Progress(
+            TextColumn("round {task.completed:.0f}/{task.total:.0f}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            expand=True,
+        )
+        self._task = self._bar.add_task("rounds", total=rounds, completed=done, state="")
+
+    def __enter__(self) -> Self:
+        self._started = time.monotonic()
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Show a finished round; ``row`` is its row of ``metrics.jsonl``."""
+        before, self._done = self._done, int(row["round"])
+        self._sent += int(row["uplink_bytes"])
+        self._sent_fp32 += int(row["uplink_fp32_bytes"])
+        self._accuracy = self._accuracy if row["accuracy"] is None else float(row["accuracy"])
+        self._epsilon = None if row["epsilon"] is None else float(row["epsilon"])
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._done, state=self._state())
+        elif self._is_due(before):
+            self._console.print(Text(self._line()), soft_wrap=True)
+
+    def _is_due(self, before: int) -> bool:
+        tenths = [10 * done // max(1, self._rounds) for done in (before, self._done)]
+        return before == self._first or tenths[0] != tenths[1] or self._done >= self._rounds
+
+    def _state(self) -> str:
+        accuracy = "-" if self._accuracy is None else units.percent(self._accuracy)
+        ratio = f" ({self._sent_fp32 / self._sent:.1f}x)" if self._sent else ""
+        epsilon = "none" if self._epsilon is None else bounds.epsilon(self._epsilon)
+        return f"acc {accuracy}  up {units.size(self._sent)}{ratio}  epsilon {epsilon}"
+
+    def _line(self) -> str:
+        elapsed = time.monotonic() - self._started
+        left = elapsed / max(1, self._done - self._first) * max(0, self._rounds - self._done)
+        times = f"{units.duration(elapsed)} elapsed, {units.duration(left)} left"
+        return f"round {self._done}/{self._rounds}  {self._state()}  {times}"
+
+
+def _table(names: list[str], rows: list[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    for name in names:
+        table.add_column(_plain(name), justify="right", overflow="fold")
+    section = ""
+    for row in rows:
+        if row.section != section:
+            section = row.section
+            table.add_row(Text(section, style="bold"))
+        table.add_row(Text(f"  {row.label}"), *(_plain(value) for value in row.values))
+    return table
+
+
+def _plain(text: str) -> Text:
+    """Return a text of the run as what it is: no markup, and no control character reaches the terminal."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

@@ -1,0 +1,165 @@
+"""What the files of a run hold, as frozen types: one row a round, the summary, the audit."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Record(BaseModel):
+    # Unknown keys are left alone: a later version may write more than this one shows.
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=False)
+
+
+class _Refusal(_Record):
+    client: str
+    reason: str
+
+
+class RoundRow(_Record):
+    """One line of ``metrics.jsonl``; bytes are those of this round alone, envelopes and headers included."""
+
+    round: int = Field(ge=1)
+    accuracy: float | None = None
+    loss: float | None = None
+    uplink_bytes: int = Field(ge=0)
+    downlink_bytes: int = Field(ge=0)
+    uplink_fp32_bytes: int = Field(ge=0)
+    downlink_fp32_bytes: int = Field(ge=0)
+    cohort: int = Field(ge=0)
+    survivors: int = Field(ge=0)
+    refused: tuple[_Refusal, ...] = ()
+    epsilon: float | None = None
+    seconds: float = Field(ge=0)
+
+
+class _Clients(_Record):
+    population: int
+    cohort: int
+
+
+class _Data(_Record):
+    train: int
+    public: int
+    test: int
+    dataset_id: str
+
+
+class _Accuracy(_Record):
+    global_: float = Field(alias="global")
+    student: float | None = None
+
+
+class _Epsilon(_Record):
+    value: float | None = None
+    delta: float | None = None
+    unit: str | None = None
+    mode: str
+    neighboring_relation: str | None = None
+    accountant: str | None = None
+    sentence: str | None = None
+
+
+class _Leak(_Record):
+    membership_auc: float
+    tpr_at_permille: float | None = Field(None, alias="tpr_at_0.1%_fpr")
+    tpr_at_percent: float | None = Field(None, alias="tpr_at_1%_fpr")
+    epsilon_lower_bound: float | None = None
+    confidence: float | None = None
+    assumptions: str | tuple[str, ...] | None = None
+
+
+class _Leakage(_Leak):
+    student: _Leak | None = None
+
+
+class _Model(_Record):
+    parameters: int
+    bytes: int
+    latency_ms: float | None = None
+    onnx_bytes: int | None = None
+
+
+class _Seconds(_Record):
+    training: float | None = None
+    student: float | None = None
+    audit: float | None = None
+    total: float
+
+
+class _Claim(_Record):
+    claim: str
+    measured: str
+    holds: bool
+    how: str
+
+
+class Summary(_Record):
+    """``summary.json``: a whole run in figures. Bytes are totals over all rounds, seconds are wall clock."""
+
+    name: str
+    task: str
+    mode: str
+    seed: int
+    rounds: int
+    clients: _Clients
+    data: _Data
+    accuracy: _Accuracy
+    uplink_bytes: int
+    downlink_bytes: int
+    uplink_fp32_bytes: int
+    downlink_fp32_bytes: int
+    uplink_compression: float | None = None
+    downlink_compression: float | None = None
+    bits_per_parameter: float | None = None
+    epsilon: _Epsilon
+    leakage: _Leakage | None = None
+    model: _Model
+    student: _Model | None = None
+    uplink: tuple[dict[str, Any], ...] = ()
+    downlink: tuple[dict[str, Any], ...] = ()
+    refused: int = 0
+    seconds: _Seconds
+    peak_memory_mb: float | None = None
+    claims: tuple[_Claim, ...] = ()
+    versions: dict[str, Any] = Field(default_factory=dict)
+
+
+class _TprAtFpr(_Record):
+    fpr: float
+    tpr: float
+    low: float | None = None
+    high: float | None = None
+
+
+class _Attack(_Record):
+    auc: float
+    auc_low: float | None = None
+    auc_high: float | None = None
+    roc: tuple[tuple[float, float], ...] = ()
+    tpr_at_fpr: tuple[_TprAtFpr, ...] = ()
+    num_members: int = Field(ge=0)
+    num_non_members: int = Field(ge=0)
+    epsilon_lower_bound: float | None = None
+    confidence: float | None = None
+    assumptions: str | tuple[str, ...] | None = None
+
+
+class _Ledger(_Record):
+    verified: bool
+    entries: int
+    subjects: int
+    max_epsilon: float | None = None
+
+
+class Audit(_Record):
+    """``audit.json``: the membership attack on each released model, and the check of the ledger."""
+
+    global_: _Attack | None = Field(None, alias="global")
+    student: _Attack | None = None
+    ledger: _Ledger | None = None
+
+    @property
+    def attacks(self) -> dict[str, _Attack]:
+        """The attacks that were run, by the name of the model attacked: ``global``, ``student``."""
+        both = {"global": self.global_, "student": self.student}
+        return {name: attack for name, attack in both.items() if attack is not None}

@@ -1,0 +1,59 @@
+"""Figures as people read them: bytes, shares, time, ratios."""
+
+import math
+
+_BYTES = ("B", "KB", "MB", "GB", "TB", "PB")
+
+
+def size(count: float) -> str:
+    """Return bytes in decimal units.
+
+    >>> size(999), size(12_345), size(3_456_789_012)
+    ('999 B', '12.3 KB', '3.46 GB')
+    """
+    unit = 0
+    # 999.5 and not 1000: three figures are shown, and 999.7 would be shown as 1000.
+    while abs(count) >= 999.5 and unit < len(_BYTES) - 1:
+        count, unit = count / 1000, unit + 1
+    if unit == 0:
+        return f"{count:.0f} B"
+    return f"{count:.{_decimals(count)}f} {_BYTES[unit]}"
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """Return a share in [0, 1] as a percentage.
+
+    >>> percent(0.8783), percent(0.0012, 2)
+    ('87.8 %', '0.12 %')
+    """
+    return f"{100 * share:.{decimals}f} %" if math.isfinite(share) else "not finite"
+
+
+def duration(seconds: float) -> str:
+    """Return wall-clock seconds.
+
+    >>> duration(0.25), duration(83.4), duration(7384)
+    ('0.25 s', '1 min 23 s', '2 h 03 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.{2 if seconds < 1 else 1}f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def times(ratio: float) -> str:
+    """Return how many times fewer (or more) bytes were sent than in fp32.
+
+    >>> times(41.27), times(0.5)
+    ('41.3 times fewer', '2.0 times more')
+    """
+    if not math.isfinite(ratio) or ratio <= 0:
+        return "not defined"
+    ratio, word = (ratio, "fewer") if ratio >= 1 else (1 / ratio, "more")
+    return f"{ratio:,.{1 if ratio < 99.95 else 0}f} times {word}"
+
+
+def _decimals(value: float) -> int:
+    return 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0

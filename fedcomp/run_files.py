@@ -1,0 +1,148 @@
+"""The files of a run: what is written when, so that a kill at any line loses nothing.
+
+``checkpoint.safetensors`` is the truth: it is replaced atomically after each round. ``metrics.jsonl`` gets its row
+before the checkpoint that counts it; rows beyond the checkpoint are dropped on resume, because their round runs again.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from fedcomp.aggregation import ServerModel
+from fedcomp.config import Config, load_config
+from fedcomp.errors import RunError
+from fedcomp.files import append_synced, write_atomic
+
+_PARTS = ("model", "released", "velocity")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run stands after a round: ``round`` rounds are done."""
+
+    round: int
+    server_model: ServerModel
+    totals: Mapping[str, Any]
+    """Running sums of the metrics (bytes, refusals, seconds), so that a resumed run reports the whole."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run's directory."""
+
+    path: Path
+
+    @staticmethod
+    def create(path: Path, config: Config, *, overwrite: bool = False) -> "RunDirectory":
+        """Make the directory and write ``config.toml``.
+
+        Raises:
+            RunError: if the directory exists and ``overwrite`` is not set, if it is not a run, or cannot be written.
+        """
+        run = RunDirectory(path)
+        if path.exists():
+            if not overwrite:
+                raise RunError(f"run directory {path} exists: choose another --out, resume it, or pass --overwrite")
+            if any(path.iterdir()) and not run.config_path.exists():
+                raise RunError(f"{path} holds no run (no config.toml): refusing to overwrite what it holds")
+            shutil.rmtree(path)
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise RunError(f"cannot make run directory {path}: {error.strerror}") from error
+        write_atomic(run.config_path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+        return run
+
+    @staticmethod
+    def open(path: Path) -> "RunDirectory":
+        """Return an existing run's directory; raises ``RunError`` if there is none."""
+        run = RunDirectory(path)
+        if not run.config_path.is_file():
+            raise RunError(f"{path} is not a run directory: expected a config.toml in it")
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        """The config as it was run, every default written out."""
+        return self.path / "config.toml"
+
+    @property
+    def ledger_path(self) -> Path:
+        """The clients' ledger (in a simulation, all of them in one file)."""
+        return self.path / "ledger.jsonl"
+
+    def config(self) -> Config:
+        """Return the config that the run was started with."""
+        return load_config(self.config_path)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one JSON document, atomically."""
+        write_atomic(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one round's row, fsynced."""
+        append_synced(self.path / "metrics.jsonl", (json.dumps(row, allow_nan=False) + "\n").encode())
+
+    def drop_metrics_after(self, last_round: int) -> None:
+        """Keep the rows of rounds up to ``last_round``; also drops a row that a kill cut in half."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            kept = [row for row in _whole_rows(path) if row["round"] <= last_round]
+            write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        server = checkpoint.server_model
+        tensors = {f"{part}/{name}": array for part in _PARTS for name, array in getattr(server, part).items()}
+        tensors |= {f"delta/{i}": np.frombuffer(delta, np.uint8) for i, delta in enumerate(server.deltas)}
+        names = {"names": json.dumps(list(server.model)), "deltas": str(len(server.deltas))}
+        place = {
+            "round": str(checkpoint.round),
+            "version": str(server.version),
+            "totals": json.dumps(checkpoint.totals),
+        }
+        write_atomic(self.path / "checkpoint.safetensors", save_safetensors(tensors, metadata=names | place))
+
+    def load_checkpoint(self) -> Checkpoint | None:
+        """Return the last checkpoint, or None if no round was finished.
+
+        Raises:
+            RunError: if there is one and it is damaged.
+        """
+        path = self.path / "checkpoint.safetensors"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return _parse_checkpoint(content)
+        except (SafetensorError, KeyError, ValueError, IndexError) as error:
+            raise RunError(f"checkpoint {path} is damaged: {error}") from error
+
+
+def _parse_checkpoint(content: bytes) -> Checkpoint:
+    size = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+    tensors = load_safetensors(content)
+    parts = {part: {name: tensors[f"{part}/{name}"] for name in json.loads(metadata["names"])} for part in _PARTS}
+    deltas = tuple(tensors[f"delta/{i}"].tobytes() for i in range(int(metadata["deltas"])))
+    server = ServerModel(version=int(metadata["version"]), deltas=deltas, **parts)
+    return Checkpoint(round=int(metadata["round"]), server_model=server, totals=json.loads(metadata["totals"]))
+
+
+def _whole_rows(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            return
+        yield row

@@ -1,0 +1,1 @@
+"""Local training: plain SGD, and DP-SGD with Opacus (the only folder that imports it)."""
