@@ -5,6 +5,7 @@ a small board too.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,7 +62,10 @@ def subtract(left: Arrays, right: Arrays) -> dict[str, Array]:
 
 
 def scale(arrays: Arrays, factor: float) -> dict[str, Array]:
-    """Return the arrays times ``factor``; each keeps its dtype."""
+    """Return the arrays times ``factor``; each keeps its dtype, so integers are refused: a factor of 0.5 would be 0."""
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            raise ArraysError(f"array {name!r}: expected floating point values, got {array.dtype}")
     return {name: np.asarray(array * array.dtype.type(factor)) for name, array in arrays.items()}
 
 
@@ -90,6 +94,7 @@ def digest(arrays: Arrays) -> str:
     state = hashlib.sha256()
     for name, array in arrays.items():
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        state.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
+        # JSON escapes what separates, so that no name can stand for two arrays
+        state.update(json.dumps([name, array.dtype.name, array.shape]).encode() + b"\0")
         state.update(np.ascontiguousarray(little).tobytes())
     return state.hexdigest()

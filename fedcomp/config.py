@@ -4,6 +4,7 @@ Every field here is public: it goes to the server and to every client, and its d
 it is derived from private data.
 """
 
+import copy
 import hashlib
 import json
 import tomllib
@@ -178,32 +179,45 @@ def load_config(path: str | Path, overrides: Mapping[str, object] | None = None)
         raise ConfigError([f"cannot read the file: {error.strerror}"], source=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"not a TOML file: {error}"], source=str(path)) from error
-    for key, value in (overrides or {}).items():
-        _override(tree, key, value)
-    return config_from_dict(tree, source=str(path))
+    problems = [problem for key, value in (overrides or {}).items() for problem in _override(tree, key, value)]
+    return _validate(tree, str(path), problems)
 
 
 def config_from_dict(tree: Mapping[str, Any], source: str = "config") -> Config:
     """Return the config that a nested dict describes; raises ``ConfigError`` as ``load_config`` does."""
+    return _validate(dict(tree) if isinstance(tree, Mapping) else tree, source, [])
+
+
+def _validate(tree: Any, source: str, problems: list[str]) -> Config:
     try:
-        return Config.model_validate(dict(tree))
+        config = Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError([_problem(item) for item in error.errors()], source=source) from None
+        problems = [*problems, *(_problem(item) for item in error.errors())]
+    if problems:
+        raise ConfigError(problems, source=source)
+    return config
 
 
-def _override(tree: dict[str, Any], key: str, value: object) -> None:
+def _override(tree: dict[str, Any], key: str, value: object) -> list[str]:
+    """Put the value at the dotted key; return why that cannot be done, if so."""
     *parents, last = key.split(".")
     for part in parents:
         child = tree.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError([f"{key}: expected a section named {part!r}, got {child!r}"], source="override")
+            return [f"{key}: expected a section named {part!r}, got {child!r}"]
         tree = child
-    tree[last] = value
+    # a copy, because a later override may go into it
+    tree[last] = copy.deepcopy(value)
+    return []
 
 
 def _problem(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "config"
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key, got {item['input']!r}"
+    if item["type"] == "string_pattern_mismatch":
+        return f"{key}: expected text that matches {item['ctx']['pattern']}, got {item['input']!r}"
+    if item["type"] in ("model_type", "dict_type"):
+        return f"{key}: expected a section or table, got {item['input']!r}"
     expected = item["msg"].removeprefix("Input should be ").replace("Input should ", "")
     return f"{key}: expected {expected}, got {item['input']!r}"

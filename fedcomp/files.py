@@ -1,5 +1,6 @@
 """Files that survive a kill at any line: the old one or the new one is there, never half of one."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -22,26 +23,33 @@ def write_atomic(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         sync_directory(path.parent)
-    except OSError as error:
+    except BaseException as error:  # an interrupt must not leave half a file behind either
         if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror}") from error
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+        raise
 
 
 def append_synced(path: Path, line: bytes) -> None:
-    """Append ``line`` in one write and fsync it before returning.
+    """Append ``line`` in one write and fsync it before returning; a file that is new is synced into its directory.
 
     Raises:
-        RunError: if the line could not be written and synced whole.
+        RunError: if the line could not be written and synced whole; a part that was written is taken back, which is
+            safe if writers take turns.
     """
     try:
         with path.open("ab", buffering=0) as file:
-            start = file.tell()
+            new = file.tell() == 0
             written = file.write(line)
             if written != len(line):
-                file.truncate(start)
+                # where this write began, not where the file ended when it was opened: others may have appended since
+                file.truncate(file.tell() - written)
                 raise RunError(f"cannot append to {path}: wrote {written} of {len(line)} bytes, disk full?")
             os.fsync(file.fileno())
+        if new:
+            sync_directory(path.parent)
     except OSError as error:
         raise RunError(f"cannot append to {path}: {error.strerror}") from error
 

@@ -6,7 +6,6 @@ once; after a plan exists, nothing about the order of a round is decided anywher
 
 import functools
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,9 +17,18 @@ from fedcomp.codecs import Codec, codec_from_config
 from fedcomp.config import CodecSpec, Config, PrivacyConfig, config_from_dict
 from fedcomp.errors import ConfigError, FedcompError
 from fedcomp.order import Order, check_order, sound_order
-from fedcomp.privacy import DpEvent, PoissonSampler, PrivacySpent, calibrate_noise_multiplier, epsilon_schedule
+from fedcomp.privacy import (
+    Budget,
+    DpEvent,
+    PoissonSampler,
+    PrivacySpent,
+    calibrate_noise_multiplier,
+    epsilon,
+    epsilon_schedule,
+)
 from fedcomp.rng import derived_seed, stream
-from fedcomp.tasks import Split, Task, load_task, partition, split_public
+from fedcomp.tasks import Split, Task, load_task
+from fedcomp.tasks.partition import partition, split_public
 from fedcomp.training import check_private_model
 
 BUILT_MODES = ("none", "local")
@@ -51,6 +59,14 @@ class Plan:
     def local_steps(self) -> int:
         """Steps of DP-SGD in a round of mode ``local``."""
         return self.config.training.local_steps or 1
+
+    @property
+    def budget(self) -> Budget | None:
+        """What one client's account may cost at most, over all runs on its data; None if no target is set."""
+        privacy = self.config.privacy
+        if not self.private or privacy.target_epsilon is None:
+            return None
+        return Budget(privacy.target_epsilon, privacy.delta)
 
     @cached_property
     def round_event(self) -> DpEvent | None:
@@ -114,11 +130,20 @@ class Plan:
                 ]
             )
 
-    def privacy_spent(self, rounds: Iterable[int]) -> list[PrivacySpent | None]:
-        """Return what a client has spent after each of ``rounds`` rounds in which it took part; None without a claim."""
+    def spent_after(self, rounds: int) -> PrivacySpent | None:
+        """Return what a client that took part in ``rounds`` rounds of this run has spent in it; None without a claim."""
         if self.round_event is None:
-            return [None for _ in rounds]
-        return list(epsilon_schedule(self.round_event, list(rounds), self.config.privacy.delta))
+            return None
+        value = epsilon([(self.round_event, rounds)], self.config.privacy.delta)
+        return PrivacySpent(value, self.config.privacy.delta, unit="example", mode=self.config.privacy.mode)
+
+    def epsilon_by_round(self) -> tuple[float, ...]:
+        """Return an upper bound on epsilon after each round of the run, in order; empty without a claim."""
+        if self.round_event is None:
+            return ()
+        numbers = range(1, self.config.rounds + 1)
+        spent = epsilon_schedule(self.round_event, numbers, self.config.privacy.delta)
+        return tuple(value.epsilon for value in spent)
 
 
 def make_plan(config: Config) -> Plan:
@@ -229,7 +254,11 @@ def _order(config: Config, uplink: Codec, problems: list[str]) -> Order:
 
 
 def _resolve(config: Config) -> Config:
-    privacy = config.privacy
+    """Write out what follows from the config, so that server and clients need not compute it alike."""
+    training, privacy = config.training, config.privacy
+    if training.local_steps is None and training.local_epochs is None:
+        passes = {"local_steps": 1} if privacy.mode == "local" else {"local_epochs": 1}
+        config = config.model_copy(update={"training": training.model_copy(update=passes)})
     if privacy.mode == "none" or privacy.noise_multiplier is not None or privacy.target_epsilon is None:
         return config
     noise_multiplier = calibrate_noise_multiplier(

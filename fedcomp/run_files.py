@@ -92,11 +92,16 @@ class RunDirectory:
         """Append one round's row, fsynced."""
         append_synced(self.path / "metrics.jsonl", (json.dumps(row, allow_nan=False) + "\n").encode())
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of the rounds that are done; a row that a kill cut in half is left out."""
+        path = self.path / "metrics.jsonl"
+        return list(_whole_rows(path)) if path.exists() else []
+
     def drop_metrics_after(self, last_round: int) -> None:
         """Keep the rows of rounds up to ``last_round``; also drops a row that a kill cut in half."""
         path = self.path / "metrics.jsonl"
         if path.exists():
-            kept = [row for row in _whole_rows(path) if row["round"] <= last_round]
+            kept = [row for row in self.metrics() if row["round"] <= last_round]
             write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:

@@ -5,6 +5,7 @@ on the order in which clients answer, on how many worker processes there are, or
 costs at most 2**-41 (5e-13) a value.
 """
 
+import reprlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from fedcomp.aggregation.base import AggregationError
 from fedcomp.arrays import Array, Arrays, ArraysError, check_alike, check_finite, zeros_like
 
 FRACTION_BITS = 40
+MAX_EXAMPLES = 2**32
+"""The largest ``num_examples`` that is believed; a weight beyond it would be a way to mute everybody else."""
 _LIMIT = 2.0 ** (62 - FRACTION_BITS)
 """The largest sum of absolute values that certainly fits; a round of updates beyond it is refused."""
 
@@ -42,7 +45,7 @@ class UniformMean:
     def accumulate(self, state: SumState, update: Arrays, num_examples: int = 1) -> SumState:
         """Add one update; see ``Aggregator.accumulate``."""
         if num_examples != 1:
-            raise AggregationError(f"num_examples must be 1 in a uniform mean, got {num_examples}")
+            raise AggregationError(f"num_examples must be 1 in a uniform mean, got {reprlib.repr(num_examples)}")
         return _add(state, update, 1)
 
     def finish(self, state: SumState) -> dict[str, Array]:
@@ -57,8 +60,8 @@ class ExampleWeightedMean(UniformMean):
 
     def accumulate(self, state: SumState, update: Arrays, num_examples: int = 1) -> SumState:
         """Add one update ``num_examples`` times; see ``Aggregator.accumulate``."""
-        if num_examples < 1:
-            raise AggregationError(f"num_examples must be at least 1, got {num_examples}")
+        if not 1 <= num_examples <= MAX_EXAMPLES:
+            raise AggregationError(f"num_examples must be in [1, {MAX_EXAMPLES}], got {reprlib.repr(num_examples)}")
         return _add(state, update, num_examples)
 
 
@@ -73,7 +76,7 @@ def _add(state: SumState, update: Arrays, weight: int) -> SumState:
     if bound > _LIMIT:
         raise AggregationError(f"values times weights must sum to at most {_LIMIT:.3g} in a round, got {bound:.3g}")
     for name, array in update.items():
-        units = np.multiply(array, weight * 2.0**FRACTION_BITS, dtype=np.float64)
+        units = np.asarray(np.multiply(array, weight * 2.0**FRACTION_BITS, dtype=np.float64))
         state.totals[name] += np.rint(units, out=units).astype(np.int64)
     return replace(state, weight=state.weight + weight, bound=bound)
 
@@ -82,4 +85,4 @@ def _mean(state: SumState) -> dict[str, Array]:
     if state.weight == 0:
         raise AggregationError("expected at least one update to aggregate, got none")
     unit = 1.0 / (2.0**FRACTION_BITS * state.weight)
-    return {name: (total * unit).astype(state.like[name].dtype) for name, total in state.totals.items()}
+    return {name: np.asarray(total * unit, dtype=state.like[name].dtype) for name, total in state.totals.items()}

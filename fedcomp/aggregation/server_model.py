@@ -9,7 +9,7 @@ Under a private mode this is post-processing.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fedcomp.arrays import Array, Arrays, add, scale, subtract, zeros_like
+from fedcomp.arrays import Arrays, add, scale, subtract, zeros_like
 
 Encode = Callable[[Arrays], bytes]
 Decode = Callable[[bytes], Arrays]
@@ -40,7 +40,9 @@ class ServerModel:
         """Return the next version, with the coded delta that leads to it; at most ``keep`` deltas are kept."""
         payload = encode(subtract(self.model, self.released))
         released = add(self.released, decode(payload))
-        return replace(self, version=self.version + 1, released=released, deltas=(*self.deltas, payload)[-keep:])
+        deltas = (*self.deltas, payload)
+        kept = deltas[max(0, len(deltas) - keep) :]
+        return replace(self, version=self.version + 1, released=released, deltas=kept)
 
     def deltas_since(self, held_version: int) -> tuple[bytes, ...] | None:
         """Return the deltas that lead from ``held_version`` to ``version``; None if that chain is not kept."""
@@ -48,11 +50,3 @@ class ServerModel:
         if not 0 <= missing <= len(self.deltas):
             return None
         return self.deltas[len(self.deltas) - missing :]
-
-
-def apply_deltas(base: Arrays, deltas: tuple[bytes, ...], decode: Decode) -> dict[str, Array]:
-    """Return what a client holds after decoding ``deltas`` onto ``base``, in order."""
-    model = dict(base)
-    for payload in deltas:
-        model = add(model, decode(payload))
-    return model

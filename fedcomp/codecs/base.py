@@ -35,7 +35,7 @@ class Codec(Protocol):
 
     @property
     def data_dependent(self) -> bool:
-        """Whether support, scale, table or length of a payload depend on the values: before noise, that is a release."""
+        """Whether support, scale, table or length of a payload depend on the values: a release, before noise."""
 
     @property
     def biased(self) -> bool:

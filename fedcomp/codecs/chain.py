@@ -129,7 +129,7 @@ class Chain:
                 packet = stage.inverse(packet, form)
         if not np.isfinite(packet.values).all():
             raise PayloadError("expected finite values, got NaN or infinity")
-        return packet.values
+        return packet.values if packet.values.flags.writeable else packet.values.copy()
 
 
 def _check_sections(sections: Sequence[Array], specs: Sequence[Spec]) -> None:
@@ -158,7 +158,7 @@ def _flatten(layout: Sequence[ArraySpec], arrays: Arrays) -> Array:
 
 
 def _split(coded: Sequence[ArraySpec], values: Array) -> dict[str, Array]:
-    """Return the arrays that a float32 vector holds, each in its own dtype; a magnitude that float16 lacks saturates."""
+    """Return the arrays that a float32 vector holds, each in its own dtype; float16 saturates."""
     arrays, at = {}, 0
     for spec in coded:
         part = values[at : at + spec.size].reshape(spec.shape)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from fedcomp.arrays import Array, ArraysError
 from fedcomp.codecs.base import PayloadError
+from fedcomp.codecs.cursor import Cursor
 from fedcomp.codecs.layout import (
     DTYPES,
     MAX_NAME_BYTES,
@@ -86,33 +87,11 @@ def read_frame(payload: bytes, digest: bytes, max_values: int) -> Frame:
         raise PayloadError(problem)
     heads = [cursor.unpack(_SECTION) for _ in range(num_sections)]
     sections = tuple(_read_section(cursor, code, length) for code, length in heads)
-    if cursor.left:
-        raise PayloadError(f"expected the end of the payload, got {cursor.left} more bytes")
+    cursor.finish()
     return Frame(digest, layout, sections)
 
 
-class _Cursor:
-    """Takes bytes off the front of a payload, and never more than there are."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, count: int) -> memoryview:
-        if count > self.left:
-            raise PayloadError(f"expected {count} more bytes at offset {self._at}, got {self.left}")
-        self._at += count
-        return self._data[self._at - count : self._at]
-
-    def unpack(self, record: struct.Struct) -> tuple[int, ...]:
-        return record.unpack(self.take(record.size))
-
-
-def _open(payload: bytes, digest: bytes) -> _Cursor:
+def _open(payload: bytes, digest: bytes) -> Cursor:
     if len(payload) < _HEADER.size + _CHECKSUM.size:
         raise PayloadError(f"expected at least {_HEADER.size + _CHECKSUM.size} bytes, got {len(payload)}")
     view = memoryview(payload).cast("B")
@@ -127,10 +106,10 @@ def _open(payload: bytes, digest: bytes) -> _Cursor:
         raise PayloadError("the checksum does not match: the payload is damaged")
     if written_by != digest:
         raise PayloadError(f"expected a payload of codec {digest.hex()}, got one of codec {written_by.hex()}")
-    return _Cursor(body)
+    return Cursor(body)
 
 
-def _read_array(cursor: _Cursor) -> ArraySpec:
+def _read_array(cursor: Cursor) -> ArraySpec:
     code, ndim, name_bytes = cursor.unpack(_ARRAY)
     if code >= len(DTYPES):
         raise PayloadError(f"expected a dtype code below {len(DTYPES)}, got {code}")
@@ -143,7 +122,7 @@ def _read_array(cursor: _Cursor) -> ArraySpec:
     return ArraySpec(name, DTYPES[code], struct.unpack(f"<{ndim}I", cursor.take(4 * ndim)))
 
 
-def _read_section(cursor: _Cursor, code: int, length: int) -> Array:
+def _read_section(cursor: Cursor, code: int, length: int) -> Array:
     if code >= len(DTYPES):
         raise PayloadError(f"expected a dtype code below {len(DTYPES)}, got {code}")
     return load_values(cursor.take(num_bytes(DTYPES[code], length)), DTYPES[code], length)

@@ -10,9 +10,9 @@ import numpy as np
 from fedcomp.arrays import Array, Arrays, ArraysError
 from fedcomp.codecs.base import MAX_VALUES, PayloadError
 
-DTYPES = tuple(
-    np.dtype(name)
-    for name in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+DTYPES: tuple[np.dtype[Any], ...] = (
+    *(np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64")),
+    *(np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")),
 )
 """The only dtypes on the wire; a dtype's code is its place here, for ever."""
 
@@ -84,7 +84,7 @@ def dump_values(values: Array) -> bytes | memoryview:
     if values.dtype.kind == "b":
         return np.packbits(values, bitorder="little").tobytes()
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return memoryview(little).cast("B") if little.size else b""
+    return little.data.cast("B") if little.size else b""
 
 
 def load_values(data: bytes | memoryview, dtype: np.dtype[Any], length: int) -> Array:

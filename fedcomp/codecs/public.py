@@ -1,8 +1,8 @@
 """Public randomness: bits that encoder and decoder both derive from a 64-bit seed in the payload.
 
-Philox4x64-10 (Salmon et al. 2011) is counter-based and made of integer arithmetic alone, so the words are equal on every
-platform; only the raw words are used, which numpy promises never to change. The seed is public: this hides nothing
-from whoever holds the payload, and no privacy noise may ever come from here.
+Philox4x64-10 (Salmon et al. 2011) is counter-based and made of integer arithmetic alone, so the words are equal on
+every platform; only the raw words are used, which numpy promises never to change. The seed is public: this hides
+nothing from whoever holds the payload, and no privacy noise may ever come from here.
 """
 
 import numpy as np

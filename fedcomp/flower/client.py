@@ -6,25 +6,25 @@ never costs a second release.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from torch import nn
 
-from fedcomp.aggregation.server_model import apply_deltas
 from fedcomp.arrays import Arrays, digest
 from fedcomp.codecs import codec_from_config
+from fedcomp.codecs.deltas import apply_deltas
 from fedcomp.crypto import Channel, Header, KeyPair
 from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
 from fedcomp.errors import FedcompError
 from fedcomp.flower.messages import Frame, MessageError, from_message, pack, to_record, unpack
 from fedcomp.flower.place import Place, find_place
 from fedcomp.plan import Plan, plan_from_json
-from fedcomp.privacy import PrivateUpdate
+from fedcomp.privacy import PoissonSampler, PrivateUpdate
 from fedcomp.rng import stream
+from fedcomp.tasks import Split
 from fedcomp.training import get_arrays, set_arrays, single_thread, train_plain, train_private
 
 SERVER = "server"
@@ -63,7 +63,7 @@ def client_app() -> ClientApp:
     return app
 
 
-def _reply(message: Message, work: Any) -> Message:
+def _reply(message: Message, work: Callable[[], Frame]) -> Message:
     try:
         frame = work()
     except FedcompError as error:
@@ -157,36 +157,63 @@ def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
 def _protected_update(
     plan: Plan, place: Place, model: Arrays, run: str, round_number: int
 ) -> tuple[PrivateUpdate | Arrays, int | None]:
-    """Train on this client's rows. Under mode ``local`` the ledger is charged first and the update comes noised."""
-    split = plan.client_split(place.index)
-    training, privacy = plan.config.training, plan.config.privacy
+    """Train on this client's rows; the number of examples comes with the update where no privacy is claimed."""
     module = plan.task.model(plan.model_seed())
     set_arrays(module, model)
+    split = plan.client_split(place.index)
     with single_thread():
-        if not plan.private:
-            result = train_plain(
-                module,
-                split,
-                loss=plan.task.loss,
-                local_steps=training.local_steps,
-                local_epochs=training.local_epochs,
-                batch_size=training.batch_size,
-                learning_rate=training.learning_rate,
-                momentum=training.momentum,
-                rng=stream(plan.config.seed, "train", place.name, round_number),
-            )
-            return result.update, result.num_examples
-        _charge(plan, place, run, round_number)
-        return train_private(plan, module, split), None
+        if plan.private:
+            return _private_update(plan, place, module, split, run, round_number), None
+        training = plan.config.training
+        result = train_plain(
+            module,
+            split,
+            loss=plan.task.loss,
+            local_steps=training.local_steps,
+            local_epochs=training.local_epochs,
+            batch_size=training.batch_size,
+            learning_rate=training.learning_rate,
+            momentum=training.momentum,
+            rng=stream(plan.config.seed, "train", place.name, round_number),
+        )
+    return result.update, result.num_examples
 
 
-def _charge(plan: Plan, place: Place, run: str, round_number: int) -> None:
-    raise NotImplementedError
+def _private_update(
+    plan: Plan, place: Place, module: nn.Module, split: Split, run: str, round_number: int
+) -> PrivateUpdate:
+    """Charge the ledger, then train. A round that was charged and then lost to a kill is trained under its charge."""
+    privacy = plan.config.privacy
+    if plan.round_event is None or privacy.noise_multiplier is None or privacy.nominal_examples is None:
+        raise Refusal("a private mode without noise or without nominal_examples is not trained")
+    place.ledger.compose(
+        f"{plan.task.dataset_id()}/{place.name}",
+        plan.round_event,
+        budget=plan.budget,
+        run=run,
+        server_round=round_number,
+        sensitivity=privacy.max_grad_norm,
+        noise_std=privacy.noise_multiplier * privacy.max_grad_norm,
+        sampler="poisson",
+        sampling_probability=privacy.sampling_probability,
+        codec_digest=plan.uplink.digest(),
+    )
+    update = train_private(
+        module,
+        split,
+        loss=plan.task.loss,
+        sampler=PoissonSampler(len(split), privacy.sampling_probability, plan.local_steps),
+        nominal_examples=privacy.nominal_examples,
+        max_grad_norm=privacy.max_grad_norm,
+        noise_multiplier=privacy.noise_multiplier,
+        learning_rate=plan.config.training.learning_rate,
+    )
+    if update.event != plan.round_event:
+        raise Refusal(f"trained as {update.event}, but charged as {plan.round_event}: the update does not leave")
+    return update
 
 
-def _encode(
-    plan: Plan, protected: tuple[PrivateUpdate | Arrays, int | None], name: str, round_number: int
-) -> bytes:
+def _encode(plan: Plan, protected: tuple[PrivateUpdate | Arrays, int | None], name: str, round_number: int) -> bytes:
     update, num_examples = protected
     if plan.private and not isinstance(update, PrivateUpdate):
         raise Refusal("an update that is not noised does not leave under a private mode")

@@ -5,6 +5,7 @@ Everything that is read here comes from the network and is hostile until it has 
 """
 
 import json
+import reprlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ STYPE = "fedcomp.v1"
 _RECORD = "fedcomp"
 _MAX_HEADER = 1 << 20
 _MAX_PARTS = 4096
+_MAX_TEXT = 500
+"""How much of what a stranger wrote is repeated in a refusal, which ends up in the run's files."""
 
 
 class MessageError(FedcompError):
@@ -35,20 +38,29 @@ class Frame:
         """Return a string of the header; raises ``MessageError`` if it is missing or something else."""
         value = self.header.get(key)
         if not isinstance(value, str):
-            raise MessageError(f"message header: expected text at {key!r}, got {value!r}")
+            raise MessageError(f"message header: expected text at {key!r}, got {reprlib.repr(value)}")
         return value
 
     def number(self, key: str) -> int:
         """Return an integer of the header; raises ``MessageError`` if it is missing or something else."""
         value = self.header.get(key)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise MessageError(f"message header: expected an integer at {key!r}, got {value!r}")
+            raise MessageError(f"message header: expected an integer at {key!r}, got {reprlib.repr(value)}")
         return value
 
 
 def pack(frame: Frame) -> bytes:
-    """Return ``length of header | header | number of parts | their lengths | parts``, little-endian."""
-    header = json.dumps(frame.header, sort_keys=True, separators=(",", ":")).encode()
+    """Return ``length of header | header | number of parts | their lengths | parts``, little-endian.
+
+    Raises:
+        MessageError: for a frame that ``unpack`` would refuse: a header above 1 MiB, or more than 4096 parts.
+    """
+    header = _dump(frame.header)
+    if len(header) > _MAX_HEADER or len(frame.parts) > _MAX_PARTS:
+        raise MessageError(
+            f"message: expected a header of at most {_MAX_HEADER} bytes and at most {_MAX_PARTS} parts, "
+            f"got {len(header)} bytes and {len(frame.parts)} parts"
+        )
     lengths = struct.pack(f"<{len(frame.parts)}Q", *(len(part) for part in frame.parts))
     return b"".join(
         (struct.pack("<I", len(header)), header, struct.pack("<I", len(frame.parts)), lengths, *frame.parts)
@@ -66,6 +78,8 @@ def unpack(content: bytes) -> Frame:
         if size > min(_MAX_HEADER, len(content)):
             raise MessageError(f"message header of {size} bytes in a message of {len(content)}")
         header = json.loads(content[4 : 4 + size])
+        if _dump(header) != content[4 : 4 + size]:
+            raise MessageError("message is damaged: its header is not in the one form that is written")
         (count,) = struct.unpack_from("<I", content, 4 + size)
         if count > _MAX_PARTS:
             raise MessageError(f"message: expected at most {_MAX_PARTS} parts, got {count}")
@@ -82,6 +96,10 @@ def unpack(content: bytes) -> Frame:
     return Frame(header, tuple(parts))
 
 
+def _dump(header: Mapping[str, Any]) -> bytes:
+    return json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+
+
 def to_record(content: bytes) -> RecordDict:
     """Return the record that carries ``content``."""
     array = Array(dtype="uint8", shape=(len(content),), stype=STYPE, data=content)
@@ -95,10 +113,11 @@ def from_message(message: Message) -> bytes:
         MessageError: if it carries an error, or something that ``to_record`` did not make.
     """
     if message.has_error():
-        raise MessageError(f"no reply: {message.error.reason or 'the client failed'} (code {message.error.code})")
+        reason = (message.error.reason or "the client failed")[:_MAX_TEXT]
+        raise MessageError(f"no reply: {reason} (code {message.error.code})")
     record = message.content.get(_RECORD)
     array = record.get("payload") if isinstance(record, ArrayRecord) else None
     if array is None or array.stype != STYPE:
         kinds = {name: type(value).__name__ for name, value in message.content.items()}
-        raise MessageError(f"expected one array of stype {STYPE!r}, got records {kinds}")
+        raise MessageError(f"expected one array of stype {STYPE!r}, got records {reprlib.repr(kinds)}")
     return bytes(array.data)

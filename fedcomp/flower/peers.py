@@ -1,5 +1,6 @@
 """The clients that the server has met in this run: their names, keys, and which model version each holds."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from fedcomp.errors import FedcompError
 from fedcomp.flower.messages import Frame
 
 SERVER = "server"
+MAX_NAME = 64
+"""Characters of a client's name."""
+_KEY_BYTES = 32
 
 
 class PeerError(FedcompError):
@@ -38,9 +42,10 @@ class Self:
         """Return the peer that a client's reply to ``hello`` introduces.
 
         Raises:
-            PeerError: if its name is taken, or its key is not the pinned one.
+            PeerError: if its name is taken or none that an envelope can carry, or its key is not the pinned one.
+            EnvelopeError: if its key is not one.
         """
-        name, public = hello.text("client"), _key(hello.text("public_key"))
+        name, public = _name(hello.text("client")), _key(hello.text("public_key"))
         if any(peer.name == name for peer in known.values()):
             raise PeerError(f"{name!r} is the name of another client of this run")
         if self.trusted and self.trusted.get(name) != public:
@@ -63,15 +68,29 @@ class Self:
             PeerError: if it has no payload, or names another client or round.
         """
         if len(reply.parts) != 1 or reply.text("client") != peer.name or reply.number("round") != round_number:
-            raise PeerError(f"expected one payload of {peer.name!r} for round {round_number}, got {dict(reply.header)}")
+            got = f"{len(reply.parts)} parts and header {reprlib.repr(dict(reply.header))}"
+            raise PeerError(f"expected one payload of {peer.name!r} for round {round_number}, got {got}")
         if peer.channel is None:
             return reply.parts[0]
         header = Header(self.run, round_number, peer.name, SERVER, "uplink", codec_digest)
         return peer.channel.open(reply.parts[0], header)
 
 
+def _name(text: str) -> str:
+    # it goes into envelopes, log lines and reports; longer names would fail only when the first payload is sealed
+    if not (0 < len(text) <= MAX_NAME and text.isascii() and text.isprintable()) or text == SERVER:
+        raise PeerError(
+            f"client name: expected 1 to {MAX_NAME} printable ASCII characters other than {SERVER!r}, "
+            f"got {reprlib.repr(text)}"
+        )
+    return text
+
+
 def _key(text: str) -> bytes:
     try:
-        return bytes.fromhex(text)
+        key = bytes.fromhex(text)
     except ValueError as error:
         raise EnvelopeError("foreign key", "the public key is not hexadecimal") from error
+    if len(key) != _KEY_BYTES:
+        raise EnvelopeError("foreign key", f"expected a public key of {_KEY_BYTES} bytes, got {len(key)}")
+    return key

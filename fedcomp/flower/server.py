@@ -69,7 +69,7 @@ def carry_out(grid: Grid, run: RunDirectory, observer: Observer, *, node_timeout
     checkpoint = run.load_checkpoint() or Checkpoint(0, ServerModel.initial(initial_model(plan)), _ZERO)
     run.drop_metrics_after(checkpoint.round)
     rounds = Rounds(grid, plan, _identity(run, plan))
-    spent = _epsilons(plan)
+    epsilons = plan.epsilon_by_round()
     for number in range(checkpoint.round + 1, plan.config.rounds + 1):
         started = time.perf_counter()
         outcome = rounds.run(number, _cohort(plan, nodes, number), checkpoint.server_model)
@@ -77,7 +77,7 @@ def carry_out(grid: Grid, run: RunDirectory, observer: Observer, *, node_timeout
             reasons = "; ".join(f"{item['client']}: {item['reason']}" for item in outcome.refused[:3])
             raise RunError(f"round {number} counted no update of {outcome.cohort} clients asked: {reasons or 'none'}")
         server_model = _advance(plan, checkpoint.server_model, outcome, number)
-        row = _row(plan, number, outcome, server_model, spent.get(number), time.perf_counter() - started)
+        row = _row(plan, number, outcome, server_model, epsilons[number - 1] if epsilons else None, time.perf_counter() - started)
         checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row))
         run.append_metrics(row)
         run.save_checkpoint(checkpoint)
@@ -124,13 +124,6 @@ def _identity(run: RunDirectory, plan: Plan) -> Self:
     if not key_path.exists():
         KeyPair.generate().save(key_path)
     return Self(about["run"], KeyPair.load(key_path), plan.config.envelope.enabled, trusted={})
-
-
-def _epsilons(plan: Plan) -> dict[int, float]:
-    """Return the epsilon of a client that took part in every round so far, for each round."""
-    numbers = list(range(1, plan.config.rounds + 1))
-    spent = plan.privacy_spent(numbers)
-    return {number: value.epsilon for number, value in zip(numbers, spent, strict=True) if value is not None}
 
 
 def _row(

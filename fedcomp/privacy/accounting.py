@@ -14,7 +14,7 @@ import dp_accounting as dp
 from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.rdp import RdpAccountant
 
-from fedcomp.privacy.events import Event, UnsupportedEvent, flatten
+from fedcomp.privacy.events import DpEvent, UnsupportedEvent, flatten
 
 Accountant = Literal["PLD", "RDP"]
 NEIGHBORING_RELATION = "add_or_remove_one"
@@ -22,10 +22,10 @@ NEIGHBORING_RELATION = "add_or_remove_one"
 _RELATION = dp.NeighboringRelation.ADD_OR_REMOVE_ONE
 _COARSE = 1e-3
 _RELATIVE = 5e-5  # grid step over epsilon: rounding then costs less than one part in ten thousand
-_POINTS = 2**17  # a coarse grid has about so many points, a fine one twice as many: bounds time and memory
+_POINTS = 2**17  # about so many points in a grid at most: bounds time and memory where noise is small
 
 
-def epsilon(events: Iterable[tuple[Event, int]], delta: float, accountant: Accountant = "PLD") -> float:
+def epsilon(events: Iterable[tuple[DpEvent, int]], delta: float, accountant: Accountant = "PLD") -> float:
     """Return an upper bound on epsilon at ``delta`` of all events, each with its count, composed on one subject.
 
     No events cost 0; anything without noise costs infinity. Equal events are merged first, so the order does not
@@ -39,16 +39,19 @@ def epsilon(events: Iterable[tuple[Event, int]], delta: float, accountant: Accou
     return _epsilon(tuple(flatten(events).items()), delta, accountant)
 
 
-def coarse_epsilon(counts: Mapping[Event, int], delta: float) -> float:
-    """Return an upper bound on epsilon that is quick and somewhat larger; ``counts`` as ``flatten`` gives them."""
+def coarse_epsilon(counts: Mapping[DpEvent, int], delta: float, interval: float = _COARSE) -> float:
+    """Return an upper bound on epsilon that is quick and somewhat larger; ``counts`` as ``flatten`` gives them.
+
+    ``interval`` is the grid step wanted; where noise is so small that the grid would be huge, a larger one is used.
+    """
     if not counts:
         return 0.0
     if dp.NonPrivateDpEvent() in counts:
         return math.inf
-    return on_grid(counts, _coarse_interval(counts)).get_epsilon_for_delta(delta)  # type: ignore[no-any-return]
+    return float(on_grid(counts, max(interval, _least_interval(counts))).get_epsilon_for_delta(delta))
 
 
-def on_grid(counts: Mapping[Event, int], interval: float) -> pld.PrivacyLossDistribution:
+def on_grid(counts: Mapping[DpEvent, int], interval: float) -> pld.PrivacyLossDistribution:
     """Return the privacy loss distribution of all events on a grid of that step; noise must be above 0 in each."""
     total: pld.PrivacyLossDistribution | None = None
     for event, count in counts.items():
@@ -64,22 +67,22 @@ def check_delta(delta: float) -> None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _epsilon(items: tuple[tuple[Event, int], ...], delta: float, accountant: Accountant) -> float:
+def _epsilon(items: tuple[tuple[DpEvent, int], ...], delta: float, accountant: Accountant) -> float:
     counts = dict(items)
     if not counts or dp.NonPrivateDpEvent() in counts:
         return math.inf if counts else 0.0
     if accountant == "RDP":
         return _rdp_epsilon(counts, delta)
-    first = coarse_epsilon(counts, delta)
+    first = coarse_epsilon(counts, delta, _COARSE)
     if math.isinf(first):
         return first
-    interval = max(first * _RELATIVE, _spread(counts) / (2 * _POINTS), 1e-7)
-    if interval > _coarse_interval(counts) / 2:
+    interval = max(first * _RELATIVE, _spread(counts) / _POINTS, 1e-7)
+    if interval > max(_COARSE, _least_interval(counts)) / 2:
         return first
-    return min(first, on_grid(counts, interval).get_epsilon_for_delta(delta))
+    return min(first, float(on_grid(counts, interval).get_epsilon_for_delta(delta)))
 
 
-def _rdp_epsilon(counts: Mapping[Event, int], delta: float) -> float:
+def _rdp_epsilon(counts: Mapping[DpEvent, int], delta: float) -> float:
     accountant = RdpAccountant(neighboring_relation=_RELATION)
     for event, count in counts.items():
         if not accountant.supports(event):
@@ -88,25 +91,32 @@ def _rdp_epsilon(counts: Mapping[Event, int], delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
-def _spread(counts: Mapping[Event, int]) -> float:
+def _spread(counts: Mapping[DpEvent, int]) -> float:
     """Return about how many nats the privacy loss of the widest single event spreads over."""
-    noises = [getattr(event, "event", event).noise_multiplier for event in counts]
-    return max(1 / (2 * noise**2) + 10 / noise for noise in noises)
+    noises = [_unsampled(event)[0].noise_multiplier for event in counts]
+    return max(float(1 / (2 * noise**2) + 10 / noise) for noise in noises)
 
 
-def _coarse_interval(counts: Mapping[Event, int]) -> float:
-    return max(_COARSE, _spread(counts) * math.sqrt(sum(counts.values())) / _POINTS)
+def _unsampled(event: DpEvent) -> tuple[DpEvent, float]:
+    """Return the event within a Poisson-sampled one, and the sampling probability; 1 if it is not sampled."""
+    if isinstance(event, dp.PoissonSampledDpEvent):
+        return event.event, event.sampling_probability
+    return event, 1.0
 
 
-def _composed(event: Event, count: int, interval: float) -> pld.PrivacyLossDistribution:
+def _least_interval(counts: Mapping[DpEvent, int]) -> float:
+    return _spread(counts) * math.sqrt(sum(counts.values())) / _POINTS
+
+
+def _composed(event: DpEvent, count: int, interval: float) -> pld.PrivacyLossDistribution:
     if isinstance(event, dp.GaussianDpEvent):  # count Gaussians are one Gaussian, exactly
         return _single(dp.GaussianDpEvent(event.noise_multiplier / math.sqrt(count)), interval)
     return _single(event, interval).self_compose(count)
 
 
 @functools.lru_cache(maxsize=8)
-def _single(event: Event, interval: float) -> pld.PrivacyLossDistribution:
-    inner, rate = (event.event, event.sampling_probability) if hasattr(event, "event") else (event, 1.0)
+def _single(event: DpEvent, interval: float) -> pld.PrivacyLossDistribution:
+    inner, rate = _unsampled(event)
     match inner:
         case dp.GaussianDpEvent():
             return pld.from_gaussian_mechanism(

@@ -1,28 +1,28 @@
-"""Accounting turned around: the noise that a target needs, and what each round of a planned run will have cost."""
+"""Accounting turned around: the noise that a target needs, and what a planned run will have cost after each round."""
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import dp_accounting as dp
 from scipy.optimize import brentq
 
 from fedcomp.privacy.accounting import check_delta, coarse_epsilon, epsilon, on_grid
-from fedcomp.privacy.events import Event, flatten
+from fedcomp.privacy.events import DpEvent, flatten
+from fedcomp.privacy.spent import PrivacySpent
 
-_SCHEDULE_POINTS = 5000
 _LARGEST_NOISE = 1e6
+_SCHEDULE_POINTS = 5000
 
 
-def calibrate_noise_multiplier(
-    target_epsilon: float, delta: float, sampling_probability: float, steps: int
-) -> float:
-    """Return the least noise multiplier, to four decimals, whose epsilon over ``steps`` Poisson batches is in the target.
+def calibrate_noise_multiplier(target_epsilon: float, delta: float, sampling_probability: float, steps: int) -> float:
+    """Return the least noise multiplier, up to rounding, that keeps ``steps`` Poisson batches within the target.
 
-    The epsilon reached is at most ``target_epsilon`` and more than 99 % of it. Rounding up to four decimals is what lets
-    two machines whose last bits differ agree on the number.
+    The epsilon reached is at most ``target_epsilon`` and more than 99 % of it (of a target of 0.01 or more). The result
+    is rounded up to four decimals, so that machines whose last bits differ still agree on the plan.
 
     Raises:
-        ValueError: for a target that is not above 0, or so small that no noise multiplier below 1e6 reaches it; for a
-            delta, probability or number of steps out of range.
+        ValueError: if an argument is out of range, or no noise multiplier below 1e6 reaches the target.
     """
     check_delta(delta)
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
@@ -31,5 +31,61 @@ def calibrate_noise_multiplier(
         raise ValueError(f"sampling_probability must be in (0, 1], got {sampling_probability}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-'''
-'''
+
+    def spent(log_noise: float) -> float:
+        counts = {_step(sampling_probability, math.exp(log_noise)): steps}
+        return max(coarse_epsilon(counts, delta, interval=target_epsilon * 2e-4), 1e-300)
+
+    guess = math.log(max(0.5, math.sqrt(steps) * sampling_probability / target_epsilon))
+    low, high = guess, guess
+    while spent(low) < target_epsilon:
+        low -= 0.7
+    while spent(high) > target_epsilon:
+        high += 0.7
+        if high > math.log(_LARGEST_NOISE):
+            raise ValueError(
+                f"target_epsilon must be reachable with noise below {_LARGEST_NOISE:g}, got {target_epsilon}"
+            )
+    root = low if low == high else brentq(lambda x: math.log(spent(x) / target_epsilon), low, high, xtol=1e-5)
+    noise = math.ceil(math.exp(root) * 1e4) / 1e4
+    while epsilon([(_step(sampling_probability, noise), steps)], delta) > target_epsilon:
+        noise = math.ceil(noise * 1.0001 * 1e4) / 1e4
+    return noise
+
+
+def epsilon_schedule(
+    event: DpEvent, rounds: Sequence[int], delta: float, *, unit: str = "example", mode: str = "local"
+) -> list[PrivacySpent]:
+    """Return what is spent after each of these numbers of rounds, if every round is one ``event``.
+
+    Every epsilon is a valid upper bound; more rounds never have a smaller one, and the largest number of rounds has
+    exactly what ``epsilon`` says. (A bound on more rounds is one on fewer rounds too, so a value that the coarser grid
+    makes larger than a later one is replaced by that.)
+
+    Raises:
+        UnsupportedEvent: for an event that cannot be priced.
+        ValueError: if a number of rounds is negative or ``delta`` is out of range.
+    """
+    if min(rounds, default=0) < 0:
+        raise ValueError(f"rounds must not be negative, got {min(rounds)}")
+    bounds = _bounds(event, max(rounds, default=0), delta)
+    return [PrivacySpent(bounds[number], delta, unit, mode) for number in rounds]
+
+
+def _bounds(event: DpEvent, rounds: int, delta: float) -> list[float]:
+    """Return upper bounds on epsilon after 0, 1, ... ``rounds`` rounds."""
+    final = epsilon([(event, rounds)], delta)
+    if math.isinf(final) or final == 0:
+        return [0.0] + [final] * rounds
+    interval = final / _SCHEDULE_POINTS * max(1.0, math.sqrt(rounds / 150))
+    one = on_grid(flatten([(event, 1)]), interval)
+    totals = itertools.accumulate(
+        itertools.repeat(one, rounds - 1), lambda total, item: total.compose(item), initial=one
+    )
+    bounds = [0.0, *(total.get_epsilon_for_delta(delta) for total in totals)]
+    bounds[-1] = final
+    return list(itertools.accumulate(reversed(bounds), min))[::-1]
+
+
+def _step(sampling_probability: float, noise_multiplier: float) -> DpEvent:
+    return dp.PoissonSampledDpEvent(sampling_probability, dp.GaussianDpEvent(noise_multiplier))

@@ -1,6 +1,6 @@
 """Privacy events: what happened, as data. What it costs is computed by somebody else (``accounting``).
 
-An ``Event`` is a ``dp_accounting.DpEvent``. Here it is turned into canonical JSON and back without losing a bit, and
+A ``DpEvent`` is that of ``dp_accounting``. Here it is turned into canonical JSON and back without losing a bit, and
 taken apart into the multiset of elementary events that every accountant composes.
 """
 
@@ -13,9 +13,10 @@ import dp_accounting as dp
 
 from fedcomp.errors import FedcompError
 
-Event: TypeAlias = Any  # dp_accounting.DpEvent; the library carries no types
+DpEvent: TypeAlias = Any  # dp_accounting.DpEvent; the library carries no types
 JsonEvent: TypeAlias = dict[str, Any]
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _MAX_DEPTH = 16  # of nested events; ours nest two deep, a ledger that nests more is not ours
 
 
@@ -23,7 +24,7 @@ class UnsupportedEvent(FedcompError):
     """An event that nothing here can account for; accepting it would make every later epsilon wrong."""
 
 
-def event_to_json(event: Event) -> JsonEvent:
+def event_to_json(event: DpEvent) -> JsonEvent:
     """Return the event as a JSON object whose floats are hexadecimal texts, so that they come back to the last bit.
 
     Raises:
@@ -32,7 +33,7 @@ def event_to_json(event: Event) -> JsonEvent:
     return _to_json(event, _MAX_DEPTH)
 
 
-def event_from_json(tree: JsonEvent) -> Event:
+def event_from_json(tree: JsonEvent) -> DpEvent:
     """Return the event that ``event_to_json`` wrote.
 
     Raises:
@@ -41,7 +42,7 @@ def event_from_json(tree: JsonEvent) -> Event:
     return _from_json(tree, _MAX_DEPTH)
 
 
-def flatten(events: Iterable[tuple[Event, int]]) -> dict[Event, int]:
+def flatten(events: Iterable[tuple[DpEvent, int]]) -> dict[DpEvent, int]:
     """Return how often each elementary event happened in all, in canonical order; equal events are merged.
 
     This is the only place where a count is multiplied, so that no branch of an accountant can forget it
@@ -50,7 +51,7 @@ def flatten(events: Iterable[tuple[Event, int]]) -> dict[Event, int]:
     Raises:
         UnsupportedEvent: as ``event_to_json``; also for a negative count.
     """
-    counts: dict[Event, int] = {}
+    counts: dict[DpEvent, int] = {}
     for event, count in events:
         if count < 0:
             raise UnsupportedEvent(f"count of an event must not be negative, got {count}")
@@ -60,10 +61,10 @@ def flatten(events: Iterable[tuple[Event, int]]) -> dict[Event, int]:
 
 def canonical_json(tree: Mapping[str, Any]) -> str:
     """Return JSON with sorted keys, no spaces and ASCII alone: equal trees give equal texts, on every platform."""
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(tree)
 
 
-def _walk(event: Event, count: int, counts: dict[Event, int], depth: int) -> None:
+def _walk(event: DpEvent, count: int, counts: dict[DpEvent, int], depth: int) -> None:
     _check_depth(depth)
     match event:
         case dp.NoOpDpEvent():
@@ -80,17 +81,17 @@ def _walk(event: Event, count: int, counts: dict[Event, int], depth: int) -> Non
                 counts[elementary] = counts.get(elementary, 0) + count
 
 
-def _never_sampled(event: Event) -> bool:
+def _never_sampled(event: DpEvent) -> bool:
     return isinstance(event, dp.PoissonSampledDpEvent) and event.sampling_probability == 0
 
 
-def _noiseless(event: Event) -> bool:
+def _noiseless(event: DpEvent) -> bool:
     if isinstance(event, dp.PoissonSampledDpEvent):
         return _noiseless(event.event)
     return isinstance(event, dp.NonPrivateDpEvent) or event.noise_multiplier == 0
 
 
-def _to_json(event: Event, depth: int) -> JsonEvent:
+def _to_json(event: DpEvent, depth: int) -> JsonEvent:
     _check_depth(depth)
     match event:
         case dp.NoOpDpEvent():
@@ -115,7 +116,7 @@ def _to_json(event: Event, depth: int) -> JsonEvent:
             raise UnsupportedEvent(f"no accountant here can price {event!r}")
 
 
-def _from_json(tree: JsonEvent, depth: int) -> Event:
+def _from_json(tree: JsonEvent, depth: int) -> DpEvent:
     _check_depth(depth)
     match tree:
         case {"kind": "no_op", **rest} if not rest:
@@ -123,11 +124,11 @@ def _from_json(tree: JsonEvent, depth: int) -> Event:
         case {"kind": "non_private", **rest} if not rest:
             return dp.NonPrivateDpEvent()
         case {"kind": "gaussian", "noise_multiplier": str(noise), **rest} if not rest:
-            return dp.GaussianDpEvent(_noise(_unhex(noise)))
+            return dp.GaussianDpEvent(_noise(unhex(noise)))
         case {"kind": "laplace", "noise_multiplier": str(noise), **rest} if not rest:
-            return dp.LaplaceDpEvent(_noise(_unhex(noise)))
+            return dp.LaplaceDpEvent(_noise(unhex(noise)))
         case {"kind": "poisson_sampled", "sampling_probability": str(rate), "event": dict(inner), **rest} if not rest:
-            event = dp.PoissonSampledDpEvent(_probability(_unhex(rate)), _from_json(inner, depth - 1))
+            event = dp.PoissonSampledDpEvent(_probability(unhex(rate)), _from_json(inner, depth - 1))
             _to_json(event, depth)  # refuses what may not be sampled
             return event
         case {"kind": "self_composed", "count": count, "event": dict(inner), **rest} if not rest:
@@ -143,7 +144,8 @@ def _check_depth(depth: int) -> None:
         raise UnsupportedEvent(f"events may nest at most {_MAX_DEPTH} deep")
 
 
-def _unhex(text: str) -> float:
+def unhex(text: str) -> float:
+    """Return the float whose ``hex()`` is ``text``; raises ``UnsupportedEvent`` for any other text."""
     try:
         value = float.fromhex(text)
     except (ValueError, OverflowError) as error:

@@ -16,7 +16,7 @@ import dp_accounting as dp
 import numpy as np
 
 from fedcomp.arrays import Array, Arrays, check_alike, check_finite, l2_norm
-from fedcomp.privacy.events import Event
+from fedcomp.privacy.events import DpEvent
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class PrivateUpdate:
     """
 
     arrays: Arrays
-    event: Event
+    event: DpEvent
 
     def post_process(self, function: Callable[[Arrays], Arrays]) -> "PrivateUpdate":
         """Return ``function`` of the arrays under the same event; ``function`` must see no private data besides."""
@@ -49,7 +49,7 @@ class Mechanism(Protocol):
         ...
 
     @property
-    def event(self) -> Event:
+    def event(self) -> DpEvent:
         """The event of one call of ``noise``, without amplification by sampling: that is the sampler's to say."""
         ...
 
@@ -119,7 +119,7 @@ class GaussianMechanism:
         return self.noise_multiplier * self.clipping_norm
 
     @property
-    def event(self) -> Event:
+    def event(self) -> DpEvent:
         """A Gaussian event, or ``NonPrivateDpEvent`` without noise."""
         return dp.GaussianDpEvent(self.noise_multiplier) if self.noise_multiplier else dp.NonPrivateDpEvent()
 

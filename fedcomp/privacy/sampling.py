@@ -12,7 +12,7 @@ import dp_accounting as dp
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcomp.privacy.events import Event
+from fedcomp.privacy.events import DpEvent
 
 Indices = NDArray[np.int64]
 
@@ -46,7 +46,7 @@ class PoissonSampler:
         for _ in range(self.steps):
             yield np.flatnonzero(rng.random(self.population) < self.sampling_probability)
 
-    def event(self, noise_multiplier: float) -> Event:
+    def event(self, noise_multiplier: float) -> DpEvent:
         """Return what one pass over ``batches`` is, if each step adds Gaussian noise of that multiplier to its sum."""
         inner = dp.GaussianDpEvent(noise_multiplier) if noise_multiplier else dp.NonPrivateDpEvent()
         return dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(self.sampling_probability, inner), self.steps)
@@ -101,7 +101,7 @@ class CohortSampler:
             return np.arange(self.population)
         return np.sort(rng.choice(self.population, size=self.size, replace=False))
 
-    def event(self, noise_multiplier: float) -> Event:
+    def event(self, noise_multiplier: float) -> DpEvent:
         """Return what one round is, if it adds Gaussian noise of that multiplier to the sum over the cohort.
 
         Valid for ``fixed`` only under a relation in which a client's update is replaced by zero, not added or removed.

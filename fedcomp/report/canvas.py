@@ -75,7 +75,8 @@ def canvas(name: str) -> Iterator[Canvas]:
 def _render(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    FigureCanvasSVG(figure).print_figure(buffer, format="svg", metadata=metadata)
+    backend: Any = FigureCanvasSVG(figure)  # print_svg has no types; print_figure has, and draws everything twice
+    backend.print_svg(buffer, metadata=metadata)
     figure.clear()
     return _inline(buffer.getvalue(), name)
 

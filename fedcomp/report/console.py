@@ -1,7 +1,7 @@
 """A run in the terminal: its summary, two runs side by side, and progress while it goes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,9 +34,9 @@ class RoundProgress:
     accuracy stays at the last one that was measured. Used as a context manager.
     """
 
-    def __init__(self, rounds: int, console: Console, done: int = 0) -> None:
-        """``rounds`` is the number of the last round; ``done`` rounds were finished by the run that is resumed."""
-        self._rounds, self._first, self._done = rounds, done, done
+    def __init__(self, rounds: int, console: Console, earlier: Iterable[Mapping[str, Any]] = ()) -> None:
+        """``rounds`` is the number of the last round; ``earlier`` has the rows of a run that is resumed."""
+        self._rounds, self._done = rounds, 0
         self._console = console
         self._sent = self._sent_fp32 = 0
         self._accuracy: float | None = None
@@ -51,7 +51,11 @@ class RoundProgress:
             console=console,
             expand=True,
         )
-        self._task = self._bar.add_task("rounds", total=rounds, completed=done, state="")
+        for row in earlier:
+            self._count(row)
+        self._first = self._done
+        state = self._state() if self._done else ""
+        self._task = self._bar.add_task("rounds", total=rounds, completed=self._done, state=state)
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -67,15 +71,19 @@ class RoundProgress:
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Show a finished round; ``row`` is its row of ``metrics.jsonl``."""
-        before, self._done = self._done, int(row["round"])
-        self._sent += int(row["uplink_bytes"])
-        self._sent_fp32 += int(row["uplink_fp32_bytes"])
-        self._accuracy = self._accuracy if row["accuracy"] is None else float(row["accuracy"])
-        self._epsilon = None if row["epsilon"] is None else float(row["epsilon"])
+        before = self._done
+        self._count(row)
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, state=self._state())
         elif self._is_due(before):
             self._console.print(Text(self._line()), soft_wrap=True)
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        self._done = int(row["round"])
+        self._sent += int(row["uplink_bytes"])
+        self._sent_fp32 += int(row["uplink_fp32_bytes"])
+        self._accuracy = self._accuracy if row["accuracy"] is None else float(row["accuracy"])
+        self._epsilon = None if row["epsilon"] is None else float(row["epsilon"])
 
     def _is_due(self, before: int) -> bool:
         tenths = [10 * done // max(1, self._rounds) for done in (before, self._done)]
@@ -96,7 +104,7 @@ class RoundProgress:
 
 def _table(names: list[str], rows: list[Row]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(_plain(name), justify="right", overflow="fold")
     section = ""

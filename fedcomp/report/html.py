@@ -89,7 +89,7 @@ def _figures(run: RunFiles) -> list[dict[str, str | Markup | None]]:
         ),
         (
             "Membership attack",
-            f"The closer to guessing, the less leaks. AUC: {found}.",
+            f"AUC: {found}; guessing is 0.5.",
             plots.roc_plot(run.audit, guarantee),
             "No attack was run.",
         ),

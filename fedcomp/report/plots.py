@@ -102,7 +102,7 @@ def roc_plot(audit: Audit | None, guarantee: tuple[float, float] | None = None) 
         axes.plot(grid, grid, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="guessing")
         if guarantee is not None:
             bound = [tpr_bound(float(fpr), *guarantee) for fpr in grid]
-            axes.plot(grid, bound, color=INK, linewidth=1.2, linestyle=(0, (4, 2.5)), label="most that epsilon allows")
+            axes.plot(grid, bound, color=INK, linewidth=1.2, linestyle=(0, (4, 2.5)), label="epsilon's limit")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(numticks=8))
             axis.set_minor_locator(NullLocator())

@@ -95,10 +95,10 @@ def _sent(run: RunFiles) -> str:
         refused = (
             f"{_counted(summary.refused, 'payload')} {'was' if summary.refused == 1 else 'were'} refused, and not used."
         )
+    up = _against_fp32(summary.uplink_bytes, summary.uplink_fp32_bytes)
+    down = _against_fp32(summary.downlink_bytes, summary.downlink_fp32_bytes)
     return (
-        f"Model updates and models, {encrypted}; no examples. Clients sent {units.size(summary.uplink_bytes)} in all "
-        f"({_ratio(summary.uplink_fp32_bytes, summary.uplink_bytes)}) and received "
-        f"{units.size(summary.downlink_bytes)} ({_ratio(summary.downlink_fp32_bytes, summary.downlink_bytes)}). {refused}"
+        f"Model updates and models, {encrypted}; no examples. Clients sent {up} in all, and received {down}. {refused}"
     )
 
 
@@ -125,5 +125,5 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _ratio(fp32: int, real: int) -> str:
-    return f"{units.times(fp32 / real)} than in fp32" if real else "nothing was sent"
+def _against_fp32(real: int, fp32: int) -> str:
+    return f"{units.size(real)} ({units.times(fp32 / real)} than in fp32)" if real else "nothing"

@@ -38,16 +38,20 @@ class DirectoryClientState:
         self.path, self._cipher = path, cipher
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StateError(f"client state in {path}: {error.strerror}") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(self._lock)
+            os.close(lock)
             raise StateError(
                 f"client state in {path}: expected to be the only user, another process holds it"
             ) from error
+        self._lock: int | None = lock
+        for leftover in path.glob(".*.state.*"):
+            # what a killed save left behind; the lock says that nobody is writing it now
+            leftover.unlink(missing_ok=True)
 
     def load(self, client: str) -> dict[str, bytes]:
         """Return the client's state; see ``ClientState.load``."""
@@ -64,14 +68,18 @@ class DirectoryClientState:
 
     def save(self, client: str, state: Mapping[str, bytes]) -> None:
         """Replace the client's state; see ``ClientState.save``."""
+        if self._lock is None:
+            raise StateError(f"client state in {self.path}: expected the directory to be held, it was closed")
         try:
             write_atomic(self._file(client), self._cipher.encrypt(_pack(state), _HEAD + client.encode()))
         except RunError as error:
             raise StateError(str(error)) from error
 
     def close(self) -> None:
-        """Release the directory."""
-        os.close(self._lock)
+        """Release the directory; nothing can be saved through this object any more."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _file(self, client: str) -> Path:
         # the name comes from a config: hashed, it cannot step out of the directory

@@ -40,9 +40,9 @@ class SqliteClientState:
             rows = self._connection.execute(query, (client,)).fetchall()
         state = {}
         for name, digest, value in rows:
-            if value is None or hashlib.sha256(value).digest() != digest:
+            if not isinstance(value, bytes) or hashlib.sha256(value).digest() != digest:
                 raise StateError(f"{self.path}: entry {name!r} of {client} is damaged: its content and its hash differ")
-            state[name] = bytes(value)
+            state[name] = value
         return state
 
     def save(self, client: str, state: Mapping[str, bytes]) -> None:
@@ -73,10 +73,12 @@ class SqliteClientState:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # a failed commit leaves the transaction open, a full disk has rolled it back already
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
 
 @contextlib.contextmanager

@@ -49,22 +49,23 @@ def scatter(images: Tensor) -> Tensor:
     coefficient stands for 4x4 pixels).
     """
     fine, coarse = _wavelets()
+    quarter = coarse / 4  # undoes what _halve multiplies, on the smallest array
     padded = torch.nn.functional.pad(images[:, None], (_PAD,) * 4, mode="reflect")
     spectrum = torch.fft.fft2(padded)
     first_fine = torch.fft.ifft2(spectrum * fine).abs()
-    first_coarse = torch.fft.ifft2(_halve(spectrum * coarse)).abs()
+    first_coarse = torch.fft.ifft2(_halve(spectrum * quarter)).abs()
     # Second order: only from the fine to the coarse scale; the other way round there is next to no energy left.
     spectra = torch.fft.fft2(first_fine)
-    second = [torch.fft.ifft2(_halve(spectra * wavelet)).abs() for wavelet in coarse]
+    second = [torch.fft.ifft2(_halve(spectra * wavelet)).abs() for wavelet in quarter]
     paths = torch.stack(second, dim=2).flatten(1, 2)
     return torch.cat([_lowpass(maps) for maps in (padded, first_fine, first_coarse, paths)], dim=1)
 
 
 def _halve(spectrum: Tensor) -> Tensor:
-    """Keep every second pixel in both directions: the spectrum folds onto itself."""
+    """Return the spectrum, times 4, of every second pixel in both directions: the frequencies fold onto each other."""
     half = _PADDED // 2
     rows = spectrum[..., :half, :] + spectrum[..., half:, :]
-    return (rows[..., :half] + rows[..., half:]) / 4
+    return rows[..., :half] + rows[..., half:]
 
 
 def _lowpass(maps: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def train_plain(
     a batch is one batch. Momentum starts at zero in every call. Layers that draw at random (dropout) draw from ``rng``
     too, so equal module, split and ``rng`` give equal bits.
 
-    ``module`` holds the trained state afterwards; gradients are not left behind, and its mode (train or eval) is put back.
+    ``module`` holds the trained state afterwards, without gradients, in the mode (train or eval) that it came in.
 
     Args:
         module: the model, holding the state to start from.
@@ -82,7 +82,7 @@ def train_plain(
     """
     steps = _check(len(split), batch_size, learning_rate, momentum, local_steps, local_epochs)
     before, was_training = get_arrays(module), module.training
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    parameters: list[torch.Tensor] = [parameter for parameter in module.parameters() if parameter.requires_grad]
     velocity = [torch.zeros_like(parameter) for parameter in parameters] if momentum else []
     total = 0.0
     module.train()
@@ -98,7 +98,7 @@ def train_plain(
 
 
 def _descend(
-    parameters: list[nn.Parameter],
+    parameters: list[torch.Tensor],
     gradients: tuple[torch.Tensor, ...],
     velocity: list[torch.Tensor],
     learning_rate: float,
@@ -114,9 +114,7 @@ def _descend(
         torch._foreach_add_(parameters, direction, alpha=-learning_rate)
 
 
-def _batches(
-    num_examples: int, batch_size: int, steps: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.integer]]:
+def _batches(num_examples: int, batch_size: int, steps: int, rng: np.random.Generator) -> Iterator[NDArray[np.integer]]:
     while steps > 0:
         order = rng.permutation(num_examples)
         for start in range(0, num_examples, batch_size)[:steps]:

@@ -27,7 +27,7 @@ def check_private_model(module: nn.Module) -> None:
     """Refuse a model with a layer that mixes examples, keeps statistics of them, or breaks per-example gradients.
 
     Needs no data, so that it can run before round 1. What only shows when the model runs is found by
-    ``check_clipping``.
+    ``fedcomp.training.probe``.
 
     Raises:
         UnsupportedModel: with every such layer at once.

@@ -32,7 +32,7 @@ class Uniform(Stage):
     @property
     def top_level(self) -> int:
         """The largest level."""
-        return 2 ** (self.bit_width - 1) - 1
+        return (1 << (self.bit_width - 1)) - 1
 
     def form(self, form: Form) -> Form:
         """Return the form with int8 levels and one more scale."""

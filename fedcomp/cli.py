@@ -1,0 +1,264 @@
+"""The command line: reads what the user asks, calls the library, shows what came of it. No logic.
+
+Exit codes: 0 done; 1 an audit found a claim that does not hold; 2 the config or the command is wrong; 3 data is missing;
+4 files (a run that exists, a full disk, keys); 5 the privacy budget is spent; 6 the run could not finish; 130 interrupted.
+"""
+
+import json
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fedcomp.errors import ConfigError, FedcompError
+from fedcomp.outcome import Observer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+keys = typer.Typer(no_args_is_help=True, help="Keys of clients and server.")
+app.add_typer(keys, name="keys")
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as those in configs/.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, such as runs/demo.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. rounds=5.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def main() -> None:
+    """Run the command line; every error that a user can cause is a sentence on stderr and an exit code."""
+    problems = Console(stderr=True, soft_wrap=True)
+    try:
+        app()
+    except ConfigError as error:
+        for problem in error.problems:
+            problems.print(Text(f"error: {problem}"))
+        sys.exit(error.exit_code)
+    except FedcompError as error:
+        problems.print(Text(f"error: {error}"))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        problems.print(Text(f"error: {error.strerror or error}: {error.filename or 'disk'}"))
+        sys.exit(4)
+    except KeyboardInterrupt:
+        problems.print(Text("interrupted; `fedcomp resume RUN` goes on after the last finished round"))
+        sys.exit(130)
+
+
+@app.command()
+def simulate(
+    config: ConfigPath,
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory; runs/NAME if left out.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download data that is missing into the user's cache.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run federated rounds with virtual clients on this machine."""
+    from fedcomp import simulation  # torch and Flower: not for `fedcomp --help`
+
+    loaded = _load(config, settings)
+    if fetch:
+        from fedcomp.tasks import load_task
+
+        load_task(loaded.task, download=True).train()
+    with _Progress(loaded.rounds, as_json) as progress:
+        result = simulation.simulate(loaded, out=out, overwrite=overwrite, observer=progress)
+    _show_result(result.path, result.summary, as_json)
+
+
+@app.command()
+def resume(run: RunPath, as_json: AsJson = False) -> None:
+    """Go on with a run where it stopped."""
+    from fedcomp import simulation
+    from fedcomp.run_files import RunDirectory
+
+    directory = RunDirectory.open(run)
+    with _Progress(directory.config().rounds, as_json, directory.metrics()) as progress:
+        result = simulation.resume(run, observer=progress)
+    _show_result(result.path, result.summary, as_json)
+
+
+@app.command()
+def plan(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Show what a run will cost before it runs: epsilon, noise, bytes, memory."""
+    from fedcomp.forecast import forecast
+    from fedcomp.plan import make_plan
+
+    facts = forecast(make_plan(_load(config, settings)))
+    if as_json:
+        _print_json(facts)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(Text(name.replace("_", " ")), Text(_in_words(value)))
+    Console().print(table)
+
+
+@app.command()
+def audit(run: RunPath, as_json: AsJson = False) -> None:
+    """Verify the ledger and attack the released models; exit 1 if a claim does not hold."""
+    from fedcomp.outcome import audit_run
+
+    claims = audit_run(run)
+    if as_json:
+        _print_json({"claims": claims})
+    else:
+        for claim in claims:
+            mark = "holds" if claim["holds"] else "DOES NOT HOLD"
+            Console().print(Text(f"{mark}: {claim['claim']}\n    measured: {claim['measured']} ({claim['how']})"))
+    if any(not claim["holds"] for claim in claims):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: RunPath,
+    against: Annotated[Path | None, typer.Option(metavar="OTHER", help="Print this run beside another.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+) -> None:
+    """Write report.html, and print the summary, beside another run's if there is one."""
+    from fedcomp.report import load_run, write_report
+    from fedcomp.report.console import comparison_table, summary_table
+    from fedcomp.report.tables import comparison_rows, markdown_table
+
+    page, summary = write_report(run), _summary(run)
+    if against is None:
+        Console().print(summary_table(summary))
+    elif markdown:
+        first, second = load_run(run).summary, load_run(against).summary
+        sys.stdout.write(markdown_table(["", first.name, second.name], comparison_rows(first, second)) + "\n")
+    else:
+        Console().print(comparison_table(summary, _summary(against)))
+    Console(stderr=True).print(Text(f"report: {page}"))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    to: Annotated[str, typer.Option(help="Format of the small model: onnx.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file; RUN/student.onnx if left out.")] = None,
+) -> None:
+    """Export the small model of a finished run."""
+    from fedcomp.outcome import export_student
+
+    if to != "onnx":
+        raise ConfigError([f"--to: expected onnx, got {to}"])
+    path = export_student(run, out or run / "student.onnx")
+    Console().print(Text(f"wrote {path} ({path.stat().st_size:,} bytes)"))
+
+
+@app.command()
+def codecs(as_json: AsJson = False) -> None:
+    """List the stages of codecs with their options."""
+    from fedcomp.codecs import describe_codecs
+
+    if as_json:
+        _print_json({"codecs": [_stage(info) for info in describe_codecs()]})
+        return
+    table = Table("id", "what it does", "options", "biased", "data-dependent", box=None, pad_edge=False)
+    for info in describe_codecs():
+        row = _stage(info)
+        options = "\n".join(f"{name}: {what}" for name, what in row["options"].items()) or "-"
+        flags = ["yes" if row[key] else "no" for key in ("biased", "data_dependent")]
+        table.add_row(*(Text(cell) for cell in (row["id"], row["summary"], options, *flags)))
+    Console().print(table)
+
+
+@keys.command("new")
+def keys_new(path: Annotated[Path, typer.Argument(help="Where the private key goes; mode 0600.")]) -> None:
+    """Make a key pair from the operating system's entropy."""
+    from fedcomp.crypto import KeyPair
+
+    pair = KeyPair.generate()
+    pair.save(path)
+    Console().print(Text(f"private key: {path}\npublic key:  {pair.public_text()}\nkey id:      {pair.key_id}"))
+
+
+@keys.command("show")
+def keys_show(path: Annotated[Path, typer.Argument(help="A private key file.")]) -> None:
+    """Print the public half of a key, to give to the other side."""
+    from fedcomp.crypto import KeyPair
+
+    pair = KeyPair.load(path)
+    Console().print(Text(f"public key:  {pair.public_text()}\nkey id:      {pair.key_id}"))
+
+
+class _Progress(Observer):
+    """Shows rounds as they end, then the phases after them."""
+
+    def __init__(self, rounds: int, quiet: bool, earlier: Any = ()) -> None:
+        from fedcomp.report.console import RoundProgress
+
+        self._console = Console(stderr=quiet, quiet=quiet)
+        self._bar = RoundProgress(rounds, self._console, earlier)
+
+    def __enter__(self) -> "_Progress":
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def round_done(self, row: Mapping[str, Any]) -> None:
+        self._bar.update(row)
+
+    def phase(self, name: str) -> None:
+        self._console.print(Text(name))
+
+
+def _load(path: Path, settings: list[str] | None) -> Any:
+    from fedcomp.config import load_config
+
+    return load_config(path, dict(_setting(text) for text in settings or []))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError([f"--set: expected KEY=VALUE, got {text!r}"])
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value  # a bare word is text: nobody types quotes inside quotes gladly
+
+
+def _show_result(path: Path, summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(summary)
+        return
+    from fedcomp.report.console import summary_table
+
+    Console().print(summary_table(summary))
+    Console().print(Text(f"\nreport: {path / 'report.html'}"), soft_wrap=True)
+
+
+def _summary(run: Path) -> Any:
+    from fedcomp.report import load_run
+
+    return json.loads((load_run(run).path / "summary.json").read_text())
+
+
+def _stage(info: Any) -> dict[str, Any]:
+    options = {
+        option.name: option.expected + ("" if option.default is None else f" (default {option.default})")
+        for option in info.options
+    }
+    flags = {"biased": info.biased, "data_dependent": info.data_dependent}
+    return {"id": info.id, "summary": info.summary, "options": options, **flags}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")

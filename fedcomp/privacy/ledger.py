@@ -1,0 +1,60 @@
+"""The ledger: one account per subject, across rounds, runs and restarts, written before anything is released."""
+
+from typing import Protocol, Unpack
+
+from fedcomp.privacy.budget import Budget
+from fedcomp.privacy.entry import Details, Entry
+from fedcomp.privacy.events import DpEvent
+
+
+class Ledger(Protocol):
+    """Contract: who was charged what. Append-only, hash-chained, and durable before ``compose`` returns.
+
+    A subject names a data set and a unit of privacy. It has one account, whatever run charges it and however often the
+    process restarts. Every refusal comes before any change.
+    """
+
+    def compose(
+        self, subject: str, event: DpEvent, *, budget: Budget | None = None, **details: Unpack[Details]
+    ) -> Entry:
+        """Charge one release to ``subject`` and return its entry; ``details`` are the fields of ``Charge``.
+
+        Once per (subject, run, server_round, release): the same charge again is not charged again and returns the
+        entry that is there. That is right for one release that is prepared or sent again, and only for that: fresh
+        noise after something may have left is another release, and needs another ``release`` name.
+
+        Raises:
+            BudgetExceeded: if the account would then cost more than ``budget``; nothing is written.
+            LedgerError: if the ledger is damaged, or the same release was charged with other content.
+            UnsupportedEvent: for an event that cannot be priced.
+            ValueError: for a detail out of range.
+        """
+        ...
+
+    def would_exceed(self, subject: str, event: DpEvent, count: int, budget: Budget) -> bool:
+        """Return whether ``count`` more events would cost the subject more than ``budget``; changes nothing."""
+        ...
+
+    def epsilon(self, subject: str, delta: float) -> float:
+        """Return the subject's upper bound on epsilon; 0 for a subject that was never charged."""
+        ...
+
+    def max_epsilon(self, delta: float) -> float:
+        """Return the largest epsilon of all subjects: their data are disjoint, so neither the sum nor the mean."""
+        ...
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries, oldest first."""
+        ...
+
+    def head(self) -> str:
+        """Return the hash of the last entry: what somebody else keeps in order to notice a rollback."""
+        ...
+
+    def verify(self, anchor: str | None = None) -> int:
+        """Check every entry again, from the file, and return how many there are.
+
+        Raises:
+            LedgerError: naming the first entry that is broken and why; or if no entry has the hash ``anchor``.
+        """
+        ...

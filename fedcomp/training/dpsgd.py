@@ -1,0 +1,127 @@
+"""DP-SGD on one client's examples (Abadi et al., *Deep learning with differential privacy*, 2016)."""
+
+import copy
+import math
+
+import numpy as np
+from torch import nn
+
+from fedcomp import arrays
+from fedcomp.privacy.mechanism import PrivateUpdate
+from fedcomp.privacy.sampling import PoissonSampler
+from fedcomp.rng import secret_stream
+from fedcomp.tasks.base import Split
+from fedcomp.training.batches import gather
+from fedcomp.training.clipping import ClippingEngine
+from fedcomp.training.local import Loss
+from fedcomp.training.model_state import get_arrays
+from fedcomp.training.opacus_parts import StepRule
+from fedcomp.training.private_model import check_private_model
+from fedcomp.training.probe import choose_engine
+
+
+def train_private(
+    module: nn.Module,
+    split: Split,
+    *,
+    loss: Loss,
+    sampler: PoissonSampler,
+    nominal_examples: float,
+    max_grad_norm: float,
+    noise_multiplier: float,
+    learning_rate: float,
+    momentum: float = 0.0,
+    engine: type[ClippingEngine] | None = None,
+    rows_at_once: int = 512,
+    test_rng: np.random.Generator | None = None,
+) -> PrivateUpdate:
+    """Train a copy of ``module`` by DP-SGD and return its noised update with the event that says what was done.
+
+    Each of ``sampler.steps`` steps draws a Poisson batch, clips every example's gradient to ``max_grad_norm``, sums,
+    adds Gaussian noise of standard deviation ``noise_multiplier * max_grad_norm``, and divides by
+    ``sampler.sampling_probability * nominal_examples``, which is a public constant. An empty batch is a step of noise
+    alone. Batches and noise come from fresh operating system entropy in every call, so that no two calls share any.
+
+    Nothing else leaves: no loss, no number of examples, no batch size, and ``module`` is not changed.
+
+    Guarantee: for two data sets that differ by one example, each step's sum moves by at most ``max_grad_norm`` in L2
+    norm (up to 1e-5 of it in float32), whatever the example holds, NaN included; all else is equal. The noise is what
+    the field uses: floating point, from a statistical generator with a 128-bit secret key.
+
+    Args:
+        module: the model that holds the state to start from.
+        split: the client's rows; ``inputs`` may be a memory-mapped float16 array.
+        loss: ``loss(outputs, targets)`` returns one value an example.
+        sampler: draws the batches, and gives the event; its population is the split's length.
+        nominal_examples: public number of examples that a client is taken to hold.
+        max_grad_norm: bound on the L2 norm of one example's gradient, over all parameters as one vector.
+        noise_multiplier: standard deviation of the noise over ``max_grad_norm``; 0 gives a ``NonPrivate`` event.
+        learning_rate: step length.
+        momentum: of SGD, in [0, 1); starts at zero in every call.
+        engine: how gradients are clipped; found out by ``choose_engine`` if left out.
+        rows_at_once: rows in memory at once; the result does not depend on it.
+        test_rng: for tests alone: draws batches and noise instead of the system. The event is then ``NonPrivate``.
+
+    Raises:
+        UnsupportedModel: for a model whose gradients cannot be clipped by example.
+        ValueError: for a value out of range, or a sampler of another population.
+    """
+    _check(split, sampler, max_grad_norm, noise_multiplier, learning_rate, momentum, nominal_examples, rows_at_once)
+    check_private_model(module)
+    engine = engine or choose_engine(module, loss, split.inputs, split.targets)
+    batch_rng, noise_rng = test_rng.spawn(2) if test_rng else (secret_stream(), secret_stream())
+    rule = StepRule(
+        max_grad_norm=max_grad_norm,
+        noise_multiplier=noise_multiplier,
+        expected_batch_size=sampler.sampling_probability * nominal_examples,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        noise_rng=noise_rng,
+    )
+    before, trained = get_arrays(module), copy.deepcopy(module)
+    steps = _run(engine(trained, loss, rule), split, sampler, batch_rng, rows_at_once)
+    update = arrays.subtract(get_arrays(trained), before)
+    if steps != sampler.steps:
+        raise RuntimeError(f"expected {sampler.steps} steps, as the event says, took {steps}")
+    return PrivateUpdate(update, sampler.event(0.0 if test_rng else noise_multiplier))
+
+
+def _run(
+    engine: ClippingEngine, split: Split, sampler: PoissonSampler, rng: np.random.Generator, rows_at_once: int
+) -> int:
+    steps = 0
+    for batch in sampler.batches(rng):
+        rows = np.sort(batch)  # ascending: a memory-mapped file is read front to back
+        for start in range(0, len(rows), rows_at_once):
+            some = rows[start : start + rows_at_once]
+            engine.accumulate(gather(split.inputs, some), gather(split.targets, some))
+        engine.step()
+        steps += 1
+    return steps
+
+
+def _check(
+    split: Split,
+    sampler: PoissonSampler,
+    max_grad_norm: float,
+    noise_multiplier: float,
+    learning_rate: float,
+    momentum: float,
+    nominal_examples: float,
+    rows_at_once: int,
+) -> None:
+    if sampler.population != len(split):
+        raise ValueError("the sampler must draw from the split's rows, got a sampler of another population")
+    positive = {
+        "max_grad_norm": max_grad_norm,
+        "learning_rate": learning_rate,
+        "nominal_examples": nominal_examples,
+        "rows_at_once": rows_at_once,
+    }
+    for name, value in positive.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be greater than 0 and finite, got {value}")
+    if not (noise_multiplier >= 0 and math.isfinite(noise_multiplier)):
+        raise ValueError(f"noise_multiplier must be at least 0 and finite, got {noise_multiplier}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {momentum}")

@@ -1,0 +1,58 @@
+import sys
+
+import pytest
+
+from fedcomp.errors import ConfigError
+from fedcomp.tasks import load_task
+
+MODULE = """
+import numpy as np
+from torch import nn
+from fedcomp.tasks import ArrayTask
+
+def blobs():
+    rows = np.eye(4), np.arange(4)
+    return ArrayTask("blobs", 4, rows, rows, make_model=lambda: nn.Linear(4, 4))
+
+def number():
+    return 3
+
+value = 4
+"""
+
+
+@pytest.fixture(autouse=True)
+def users_folder(tmp_path, monkeypatch):
+    (tmp_path / "users_tasks.py").write_text(MODULE)
+    (tmp_path / "users_broken.py").write_text("import a_module_that_is_not_there\n")
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("users_tasks", None)
+
+
+def test_a_users_own_task_is_imported_from_the_current_directory():
+    path = list(sys.path)
+    task = load_task("users_tasks:blobs")
+    assert (task.name, len(task.train())) == ("blobs", 4)
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "mnist",
+            "expected one of digits, fashion-mnist-cnn, fashion-mnist-scattering, or module:function, got 'mnist'",
+        ),
+        ("users_tasks:", "or module:function, got 'users_tasks:'"),
+        (":blobs", "or module:function, got ':blobs'"),
+        ("no_such_module:task", "expected a module 'no_such_module' that can be imported from"),
+        ("users_broken:task", "a_module_that_is_not_there"),
+        ("users_tasks:absent", "expected a function 'absent' in module 'users_tasks', got None"),
+        ("users_tasks:value", "expected a function 'value' in module 'users_tasks', got 4"),
+        ("users_tasks:number", r"expected users_tasks:number to return a fedcomp\.tasks\.Task, got int"),
+    ],
+)
+def test_a_name_that_gives_no_task_is_refused(name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_task(name)
