@@ -54,7 +54,9 @@ def simulate(
     config: ConfigPath,
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(help="The run's directory; runs/NAME if left out.")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Download data that is missing into the user's cache.")] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Download data that is missing into the user's cache.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run there.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -48,6 +48,7 @@ class Order:
 @dataclass(frozen=True)
 class _Truth:
     mode: Mode
+    trained: bool = False
     noised: bool = False
     bounded: bool = False
     encoded: bool = False
@@ -55,11 +56,17 @@ class _Truth:
     masked: bool = False
     on_grid: bool = False
     released_shape: bool = False
+    summed: bool = False
+    optimized: bool = False
     problems: tuple[str, ...] = field(default=())
 
     @property
     def private(self) -> bool:
         return self.mode != "none"
+
+    @property
+    def carries_share(self) -> bool:
+        return self.mode == "distributed" and self.noised and not self.summed
 
     def but(self, problem: str) -> "_Truth":
         return replace(self, problems=(*self.problems, problem))
@@ -96,7 +103,11 @@ def check_order(mode: Mode, order: Order) -> tuple[str, ...]:
         truth = _CLIENT.get(step, _unexpected)(truth, step, order)
     truth = _leave(truth)
     for step in order.server:
+        if truth.optimized:
+            truth = truth.but(f"{step}: after the server optimizer, which has used the sum already")
         truth = _SERVER.get(step, _unexpected)(truth, step, order)
+    if not truth.optimized:
+        truth = truth.but("the sum never reaches the server optimizer")
     if truth.private and not truth.noised:
         truth = truth.but("the server never has a noised sum: no privacy is given")
     return truth.problems
@@ -109,44 +120,66 @@ def _unexpected(truth: _Truth, step: Step, _: Order) -> _Truth:
     return truth.but(f"{step}: does not belong on this side")
 
 
-def _train(truth: _Truth, _: Step, __: Order) -> _Truth:
-    if truth.mode == "local":
-        return truth.but("train: mode local needs DP-SGD on the client, noise comes before anything else")
+def _values(truth: _Truth, step: Step) -> _Truth:
+    """Check what every step needs that computes on an update: values that are there, in the clear, free to change."""
+    if not truth.trained:
+        truth = truth.but(f"{step}: nothing is trained yet, there is no update")
+    if truth.encoded:
+        truth = truth.but(f"{step}: of encoded bytes; decode first")
+    if truth.masked:
+        truth = truth.but(f"{step}: of masked values, which are uniform in a ring; only their sum means something")
+    if truth.sealed:
+        truth = truth.but(f"{step}: of sealed bytes; open first")
+    if truth.carries_share:
+        truth = truth.but(f"{step}: after the noise share; the sum of the shares is what is accounted, change none")
     return truth
 
 
-def _dp_train(truth: _Truth, _: Step, __: Order) -> _Truth:
-    return replace(truth, noised=True)
+def _train(truth: _Truth, step: Step, _: Order) -> _Truth:
+    if truth.trained:
+        truth = truth.but(f"{step}: a second time; bounds and noise are those of another update")
+    if step is Step.TRAIN and truth.mode == "local":
+        truth = truth.but("train: mode local needs DP-SGD on the client, noise comes before anything else")
+    if step is Step.DP_TRAIN and truth.mode != "local":
+        truth = truth.but(f"{step}: gives what mode local claims (one example), not what mode {truth.mode} does")
+    noised = step is Step.DP_TRAIN and truth.mode == "local"
+    return replace(truth, trained=True, noised=noised, bounded=False, on_grid=False)
 
 
-def _residual(truth: _Truth, _: Step, __: Order) -> _Truth:
+def _residual(truth: _Truth, step: Step, _: Order) -> _Truth:
+    truth = _values(truth, step)
     if truth.bounded:
         truth = truth.but("add residual: after the clip it raises the norm; add it before")
     if truth.mode == "local":
         truth = truth.but("add residual: the residual of a raw update re-releases old examples under mode local")
-    return replace(truth, bounded=False)
+    return replace(truth, bounded=False, on_grid=False)
 
 
-def _clip(truth: _Truth, _: Step, __: Order) -> _Truth:
-    if truth.encoded:
-        return truth.but("clip: of encoded bytes; decode first")
-    return replace(truth, bounded=True)
+def _clip(truth: _Truth, step: Step, _: Order) -> _Truth:
+    truth = _values(truth, step)
+    if truth.private and truth.summed and not truth.noised:
+        return truth.but("clip: of the sum, which bounds no single client's part in it; clip before summing")
+    return replace(truth, bounded=True, on_grid=False)
 
 
-def _rotate(truth: _Truth, _: Step, __: Order) -> _Truth:
+def _rotate(truth: _Truth, step: Step, _: Order) -> _Truth:
     # subsampling after a rotation keeps the norm only in expectation
-    return replace(truth, bounded=False)
+    return replace(_values(truth, step), bounded=False, on_grid=False)
 
 
-def _round(truth: _Truth, _: Step, __: Order) -> _Truth:
-    if truth.private and not truth.bounded:
+def _round(truth: _Truth, step: Step, _: Order) -> _Truth:
+    truth = _values(truth, step)
+    if truth.private and not truth.noised and not truth.bounded:
         truth = truth.but(
             "round to the grid: of an unbounded update; clip first, the rounded norm follows from the clip"
         )
     return replace(truth, on_grid=True)
 
 
-def _noise_share(truth: _Truth, _: Step, __: Order) -> _Truth:
+def _noise_share(truth: _Truth, step: Step, _: Order) -> _Truth:
+    truth = _values(truth, step)
+    if truth.mode != "distributed":
+        return truth.but(f"add noise share: one share alone gives no privacy, and mode {truth.mode} counts on none")
     if not truth.bounded:
         truth = truth.but("add noise share: calibrated to a bound that nothing keeps; clip first")
     if not truth.on_grid:
@@ -155,6 +188,10 @@ def _noise_share(truth: _Truth, _: Step, __: Order) -> _Truth:
 
 
 def _encode(truth: _Truth, _: Step, order: Order) -> _Truth:
+    if not truth.trained:
+        truth = truth.but("encode: nothing is trained yet, there is no update")
+    if truth.encoded:
+        truth = truth.but("encode: a second time; encoded bytes do not compress")
     if truth.masked:
         truth = truth.but("encode: masked values are uniform and do not compress; encode before the mask or not at all")
     if truth.sealed:
@@ -164,6 +201,8 @@ def _encode(truth: _Truth, _: Step, order: Order) -> _Truth:
 
 
 def _mask(truth: _Truth, _: Step, __: Order) -> _Truth:
+    if truth.masked:
+        truth = truth.but("mask: a second time")
     if not truth.on_grid:
         truth = truth.but("mask: of values off the grid; sums of masks cancel exactly only in a ring")
     if truth.encoded:
@@ -172,12 +211,16 @@ def _mask(truth: _Truth, _: Step, __: Order) -> _Truth:
 
 
 def _seal(truth: _Truth, _: Step, __: Order) -> _Truth:
+    if truth.sealed:
+        truth = truth.but("seal: a second time")
     if not (truth.encoded or truth.masked):
         truth = truth.but("seal: nothing is encoded yet; entropy-code before encrypting, never after")
     return replace(truth, sealed=True)
 
 
 def _leave(truth: _Truth) -> _Truth:
+    if not truth.trained:
+        truth = truth.but("nothing is trained: there is no update")
     if not (truth.encoded or truth.masked):
         truth = truth.but("the update leaves the client unencoded")
     if truth.mode == "local" and not truth.noised:
@@ -200,18 +243,27 @@ def _open(truth: _Truth, _: Step, __: Order) -> _Truth:
 def _decode(truth: _Truth, _: Step, __: Order) -> _Truth:
     if truth.sealed:
         truth = truth.but("decode: of sealed bytes; open first")
+    if not truth.encoded:
+        truth = truth.but("decode: nothing is encoded")
     return replace(truth, encoded=False)
 
 
 def _sum(truth: _Truth, step: Step, _: Order) -> _Truth:
+    if truth.summed:
+        truth = truth.but(f"{step}: of what is a sum already")
     if truth.encoded:
         truth = truth.but(f"{step}: of encoded bytes; decode first")
+    if truth.sealed:
+        truth = truth.but(f"{step}: of sealed bytes; open first")
     if truth.private and step is Step.WEIGHTED_SUM:
         truth = truth.but("weighted sum: a weight multiplies the sensitivity and releases the number of examples")
-    return truth
+    return replace(truth, summed=True)
 
 
-def _noise(truth: _Truth, _: Step, __: Order) -> _Truth:
+def _noise(truth: _Truth, step: Step, _: Order) -> _Truth:
+    truth = _values(truth, step)
+    if not truth.summed:
+        truth = truth.but("add noise: before the sum; it is calibrated to the sum and drawn once")
     if not truth.bounded:
         truth = truth.but("add noise: calibrated to a bound that decoding does not keep; clip again after decoding")
     return replace(truth, noised=True)
@@ -220,18 +272,23 @@ def _noise(truth: _Truth, _: Step, __: Order) -> _Truth:
 def _unmask(truth: _Truth, _: Step, __: Order) -> _Truth:
     if not truth.masked:
         truth = truth.but("unmask: nothing was masked")
+    if not truth.summed:
+        truth = truth.but("unmask: before the sum; one client's update would be seen, with one share of noise at most")
     return replace(truth, masked=False)
 
 
-def _optimize(truth: _Truth, _: Step, __: Order) -> _Truth:
+def _optimize(truth: _Truth, step: Step, _: Order) -> _Truth:
+    truth = _values(truth, step)
+    if not truth.summed:
+        truth = truth.but("server optimizer: nothing is summed yet")
     if truth.private and not truth.noised:
         truth = truth.but("server optimizer: before the noise; its momentum would carry raw updates into later rounds")
-    return truth
+    return replace(truth, optimized=True)
 
 
 _CLIENT: dict[Step, Rule] = {
     Step.TRAIN: _train,
-    Step.DP_TRAIN: _dp_train,
+    Step.DP_TRAIN: _train,
     Step.RESIDUAL: _residual,
     Step.CLIP: _clip,
     Step.ROTATE: _rotate,

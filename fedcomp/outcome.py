@@ -1,7 +1,6 @@
 """What comes of a run once its rounds are done: the small model, the audit, and the summary of it all.
 
-Everything here works on released state and public data, except the audit, which is an auditor's view: it scores rows
-that clients trained on. A simulation has them; a real server does not.
+The student is made from released state and public data alone, so the guarantee carries over to it.
 """
 
 import importlib.metadata
@@ -9,31 +8,222 @@ import platform
 import resource
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from fedcomp.arrays import Array, Arrays, num_values
-from fedcomp.audit import MembershipReport, infer_membership
-from fedcomp.errors import FedcompError
-from fedcomp.evaluation import Evaluation, ModelCost, evaluate, model_cost, per_example_losses
-from fedcomp.plan import Plan
-from fedcomp.privacy import FileLedger
+from fedcomp.arrays import Array, Arrays
+from fedcomp.errors import RunError
+from fedcomp.evaluation import Evaluation, evaluate, model_cost
+from fedcomp.plan import Plan, make_plan
 from fedcomp.report import write_report
 from fedcomp.rng import derived_seed, stream
+from fedcomp.run_audit import AuditResult, audit_models
 from fedcomp.run_files import Checkpoint, RunDirectory
-from fedcomp.shrink import distil, export_onnx, save_arrays
+from fedcomp.shrink import ExportError, distil, export_onnx, load_arrays, save_arrays
 from fedcomp.training import get_arrays, set_arrays
+
+_PACKAGES = ("fedcomp", "flwr", "torch", "opacus", "dp-accounting", "cryptography", "numpy")
 
 
 class Observer:
     """Is told how a run goes; this one does nothing with it."""
 
     def round_done(self, row: Mapping[str, Any]) -> None:
-        """Called with each round's row of ``metrics.jsonl``."""
+        """Take a round's row of ``metrics.jsonl``."""
 
     def phase(self, name: str) -> None:
-        """Called when what follows the rounds begins: ``student``, ``audit``, ``report``."""
+        """Take the name of what follows the rounds, as it begins."""
+
+
+def initial_model(plan: Plan) -> dict[str, Array]:
+    """Return the state that round 1 starts from."""
+    return get_arrays(plan.task.model(plan.model_seed()))
+
+
+def evaluate_model(plan: Plan, arrays: Arrays) -> Evaluation:
+    """Return what a global model scores on the test rows."""
+    test = plan.task.test()
+    return evaluate(_global_module(plan, arrays), test.inputs, test.targets, plan.task.loss, plan.task.metric)
+
+
+def finish(plan: Plan, run: RunDirectory, checkpoint: Checkpoint, observer: Observer) -> None:
+    """Make the student, audit both models, and write every file that a finished run has."""
+    clock = {"training": float(checkpoint.totals["seconds"])}
+    arrays = checkpoint.server_model.model
+    teacher = _global_module(plan, arrays)
+    save_arrays(run.path / "global.safetensors", arrays, {"task": plan.config.task, "role": "global"})
+    modules, started = {"global": teacher}, time.perf_counter()
+    onnx_bytes = None
+    if plan.config.student.enabled:
+        observer.phase("distilling the student on public data")
+        modules["student"] = _distil(plan, teacher)
+        student = get_arrays(modules["student"])
+        save_arrays(run.path / "student.safetensors", student, {"task": plan.config.task, "role": "student"})
+        onnx_bytes = _export(plan, modules["student"], run.path / "student.onnx")
+    clock["student"], started = time.perf_counter() - started, time.perf_counter()
+    observer.phase("auditing the released models and the ledger")
+    audit = audit_models(plan, run, modules, checkpoint.round)
+    run.write_json("audit.json", audit.to_json())
+    clock["audit"] = time.perf_counter() - started
+    summary = _summary(plan, checkpoint, modules, audit, clock)
+    if summary["student"] is not None and onnx_bytes is not None:
+        summary["student"]["onnx_bytes"] = onnx_bytes
+    run.write_json("summary.json", summary)
+    observer.phase("writing the report")
+    write_report(run.path)
+
+
+def export_student(path: Path, target: Path) -> Path:
+    """Write the student of the finished run at ``path`` as ONNX, and return ``target``.
+
+    Raises:
+        RunError: if the run has no student.
+        ExportError: if the ``edge`` extra is not installed, or the exported model does not answer as the student does.
+    """
+    run = RunDirectory.open(path)
+    if not (path / "student.safetensors").exists():
+        raise RunError(f"{path} has no student.safetensors: the run is not finished, or student.enabled is false")
+    plan = make_plan(run.config())
+    export_onnx(_student_module(plan, load_arrays(path / "student.safetensors")[0]), _examples(plan), target)
+    return target
+
+
+def audit_run(path: Path) -> list[dict[str, Any]]:
+    """Audit the finished run at ``path`` again, write ``audit.json``, and return the claims with what was measured.
+
+    Raises:
+        RunError: if the run is not finished or its files are damaged.
+    """
+    run = RunDirectory.open(path)
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None or not (path / "global.safetensors").exists():
+        raise RunError(f"{path} is not finished: expected a global.safetensors; run `fedcomp resume {path}` first")
+    plan = make_plan(run.config())
+    modules = {"global": _global_module(plan, load_arrays(path / "global.safetensors")[0])}
+    if (path / "student.safetensors").exists():
+        modules["student"] = _student_module(plan, load_arrays(path / "student.safetensors")[0])
+    audit = audit_models(plan, run, modules, checkpoint.round)
+    run.write_json("audit.json", audit.to_json())
+    return [dict(claim) for claim in audit.claims]
+
+
+def _global_module(plan: Plan, arrays: Arrays) -> nn.Module:
+    module = plan.task.model(plan.model_seed())
+    set_arrays(module, arrays)
+    return module.eval()
+
+
+def _student_seed(plan: Plan) -> int:
+    return derived_seed(plan.config.seed, "student") % 2**31
+
+
+def _student_module(plan: Plan, arrays: Arrays) -> nn.Module:
+    module = plan.task.student(_student_seed(plan))
+    set_arrays(module, arrays)
+    return module.eval()
+
+
+def _distil(plan: Plan, teacher: nn.Module) -> nn.Module:
+    settings = plan.config.student
+
+    def logits(raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        inputs = plan.task.features(raw)
+        with torch.no_grad():
+            parts = [teacher(torch.from_numpy(np.asarray(part, np.float32))) for part in np.array_split(inputs, 16)]
+        return torch.cat(parts).numpy()
+
+    return distil(
+        plan.task.student(_student_seed(plan)),
+        plan.public_split(),
+        logits,
+        temperature=settings.temperature,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        hard_label_weight=settings.hard_label_weight,
+        rng=stream(plan.config.seed, "distil"),
+    )
+
+
+def _export(plan: Plan, student: nn.Module, path: Path) -> int | None:
+    try:
+        return export_onnx(student, _examples(plan), path).bytes
+    except ExportError:
+        return None  # without the `edge` extra a run has no student.onnx; `fedcomp export` says what is missing
+
+
+def _examples(plan: Plan) -> NDArray[Any]:
+    return np.asarray(plan.task.test().raw[:32], np.float32)
+
+
+def _summary(
+    plan: Plan, checkpoint: Checkpoint, modules: Mapping[str, nn.Module], audit: AuditResult, clock: dict[str, float]
+) -> dict[str, Any]:
+    config, totals, task = plan.config, checkpoint.totals, plan.task
+    test, spent = task.test(), plan.spent_after(checkpoint.round)
+    scores = {"global": test.inputs, "student": test.raw}
+    accuracy = {
+        name: evaluate(module, scores[name], test.targets, task.loss, task.metric).accuracy
+        for name, module in modules.items()
+    }
+    costs = {
+        name: vars(model_cost(module, np.asarray(scores[name][:1], np.float32))) for name, module in modules.items()
+    }
+    sent, received = totals["uplink_bytes"], totals["downlink_bytes"]
+    return {
+        "name": config.name,
+        "task": config.task,
+        "mode": config.privacy.mode,
+        "seed": config.seed,
+        "rounds": checkpoint.round,
+        "clients": {
+            "population": config.clients.population,
+            "cohort": config.clients.cohort or config.clients.population,
+        },
+        "data": {
+            "train": sum(map(len, plan.split_rows[0])),
+            "public": len(plan.split_rows[1]),
+            "test": len(test),
+            "dataset_id": task.dataset_id(),
+        },
+        "accuracy": {"global": accuracy["global"], "student": accuracy.get("student")},
+        **{
+            name: totals[name]
+            for name in ("uplink_bytes", "downlink_bytes", "uplink_fp32_bytes", "downlink_fp32_bytes")
+        },
+        "uplink_compression": totals["uplink_fp32_bytes"] / sent,
+        "downlink_compression": totals["downlink_fp32_bytes"] / received,
+        "bits_per_parameter": 32 * sent / totals["uplink_fp32_bytes"],
+        "epsilon": _epsilon(plan, spent),
+        "leakage": audit.leakage(),
+        "model": costs["global"],
+        "student": costs.get("student"),
+        "uplink": plan.uplink.config(),
+        "downlink": plan.downlink.config(),
+        "refused": totals["refused"],
+        "seconds": {**{name: round(value, 2) for name, value in clock.items()}, "total": round(sum(clock.values()), 2)},
+        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        "claims": list(audit.claims),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _epsilon(plan: Plan, spent: Any) -> dict[str, Any]:
+    if spent is None:
+        return {"value": None, "mode": plan.config.privacy.mode}
+    fields = spent.to_json()
+    return {"value": fields.pop("epsilon"), **fields, "sentence": spent.sentence()}
+
+
+def _peak_memory_mb() -> float:
+    """Return the peak resident memory of this process or of its largest worker, in MB (Linux counts in KB)."""
+    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return float(max(own, children) / 1024)

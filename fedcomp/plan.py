@@ -123,15 +123,14 @@ class Plan:
         sizes = [len(rows) for rows in self.split_rows[0]]
         client = int(np.argmin(sizes))
         if sizes[client] < expected:
-            raise ConfigError(
-                [
-                    f"privacy.nominal_examples: client {client} holds {sizes[client]} rows, fewer than a batch of "
-                    f"sampling_probability * nominal_examples = {expected:g}; lower one of them or clients.population"
-                ]
+            problem = (
+                f"privacy.nominal_examples: client {client} holds {sizes[client]} rows, fewer than a batch of "
+                f"sampling_probability * nominal_examples = {expected:g}; lower one of them or clients.population"
             )
+            raise ConfigError([problem])
 
     def spent_after(self, rounds: int) -> PrivacySpent | None:
-        """Return what a client that took part in ``rounds`` rounds of this run has spent in it; None without a claim."""
+        """Return what ``rounds`` rounds of this run cost a client that took part in them; None without a claim."""
         if self.round_event is None:
             return None
         value = epsilon([(self.round_event, rounds)], self.config.privacy.delta)
@@ -249,7 +248,9 @@ def _order(config: Config, uplink: Codec, problems: list[str]) -> Order:
         data_dependent_codec=uplink.data_dependent,
         weighted=config.server.weighting == "examples",
     )
-    problems.extend(f"privacy.mode {config.privacy.mode}: {reason}" for reason in check_order(config.privacy.mode, order))
+    problems.extend(
+        f"privacy.mode {config.privacy.mode}: {reason}" for reason in check_order(config.privacy.mode, order)
+    )
     return order
 
 

@@ -4,7 +4,9 @@
 before the checkpoint that counts it; rows beyond the checkpoint are dropped on resume, because their round runs again.
 """
 
+import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from fedcomp.aggregation import ServerModel
+from fedcomp.arrays import Array, digest
 from fedcomp.config import Config, load_config
-from fedcomp.errors import RunError
+from fedcomp.errors import ConfigError, RunError
 from fedcomp.files import append_synced, write_atomic
 
 _PARTS = ("model", "released", "velocity")
@@ -52,10 +55,10 @@ class RunDirectory:
         if path.exists():
             if not overwrite:
                 raise RunError(f"run directory {path} exists: choose another --out, resume it, or pass --overwrite")
-            if any(path.iterdir()) and not run.config_path.exists():
-                raise RunError(f"{path} holds no run (no config.toml): refusing to overwrite what it holds")
-            shutil.rmtree(path)
+            _check_is_run(run)
         try:
+            if path.exists():
+                shutil.rmtree(path)
             path.mkdir(parents=True)
         except OSError as error:
             raise RunError(f"cannot make run directory {path}: {error.strerror}") from error
@@ -86,14 +89,18 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document, atomically."""
-        write_atomic(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        write_atomic(self.path / name, _to_json(content, name, indent=2))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one round's row, fsynced."""
-        append_synced(self.path / "metrics.jsonl", (json.dumps(row, allow_nan=False) + "\n").encode())
+        append_synced(self.path / "metrics.jsonl", _to_json(row, "metrics.jsonl"))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of the rounds that are done; a row that a kill cut in half is left out."""
+        """Return the rows of the rounds that are done; a last row that a kill cut in half is left out.
+
+        Raises:
+            RunError: if any other row is damaged: no kill does that.
+        """
         path = self.path / "metrics.jsonl"
         return list(_whole_rows(path)) if path.exists() else []
 
@@ -107,15 +114,22 @@ class RunDirectory:
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
         server = checkpoint.server_model
-        tensors = {f"{part}/{name}": array for part in _PARTS for name, array in getattr(server, part).items()}
+        # in C order, because safetensors writes the memory of an array as it lies; a transposed one came back wrong
+        tensors: dict[str, Array] = {
+            f"{part}/{name}": np.asarray(array, order="C")
+            for part in _PARTS
+            for name, array in getattr(server, part).items()
+        }
         tensors |= {f"delta/{i}": np.frombuffer(delta, np.uint8) for i, delta in enumerate(server.deltas)}
-        names = {"names": json.dumps(list(server.model)), "deltas": str(len(server.deltas))}
-        place = {
+        about = {
+            "names": json.dumps(list(server.model)),
+            "deltas": str(len(server.deltas)),
             "round": str(checkpoint.round),
             "version": str(server.version),
             "totals": json.dumps(checkpoint.totals),
         }
-        write_atomic(self.path / "checkpoint.safetensors", save_safetensors(tensors, metadata=names | place))
+        about["digest"] = _checkpoint_digest(about, tensors)
+        write_atomic(self.path / "checkpoint.safetensors", save_safetensors(tensors, metadata=about))
 
     def load_checkpoint(self) -> Checkpoint | None:
         """Return the last checkpoint, or None if no round was finished.
@@ -128,9 +142,11 @@ class RunDirectory:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise RunError(f"cannot read checkpoint {path}: {error.strerror}") from error
         try:
             return _parse_checkpoint(content)
-        except (SafetensorError, KeyError, ValueError, IndexError) as error:
+        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
             raise RunError(f"checkpoint {path} is damaged: {error}") from error
 
 
@@ -138,16 +154,53 @@ def _parse_checkpoint(content: bytes) -> Checkpoint:
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size])["__metadata__"]
     tensors = load_safetensors(content)
+    if metadata.pop("digest") != _checkpoint_digest(metadata, tensors):
+        raise ValueError("its content and its digest differ")
     parts = {part: {name: tensors[f"{part}/{name}"] for name in json.loads(metadata["names"])} for part in _PARTS}
     deltas = tuple(tensors[f"delta/{i}"].tobytes() for i in range(int(metadata["deltas"])))
     server = ServerModel(version=int(metadata["version"]), deltas=deltas, **parts)
     return Checkpoint(round=int(metadata["round"]), server_model=server, totals=json.loads(metadata["totals"]))
 
 
+def _checkpoint_digest(about: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
+    """Return a digest over a whole checkpoint: the format has none, and a flipped bit is a changed model."""
+    content = digest({name: tensors[name] for name in sorted(tensors)})
+    return hashlib.sha256(json.dumps([content, sorted(about.items())]).encode()).hexdigest()
+
+
+def _check_is_run(run: RunDirectory) -> None:
+    """Refuse to replace anything but an empty directory or a run: all of it would be deleted."""
+    if not run.path.is_dir():
+        raise RunError(f"{run.path} is no directory: refusing to overwrite it")
+    held = list(run.path.iterdir())
+    if held and not run.config_path.is_file():
+        raise RunError(f"{run.path} holds no run (no config.toml): refusing to overwrite what it holds")
+    if folders := [item.name for item in held if item.is_dir()]:
+        raise RunError(f"{run.path} holds more than a run (the folder {folders[0]!r}): refusing to overwrite it")
+    if held:
+        try:
+            run.config()
+        except ConfigError as error:
+            raise RunError(f"{run.path} holds no run (another config.toml): refusing to overwrite it") from error
+
+
+def _to_json(content: Mapping[str, Any], name: str, indent: int | None = None) -> bytes:
+    try:
+        return (json.dumps(content, indent=indent, allow_nan=False) + "\n").encode()
+    except ValueError as error:
+        found = [key for key, value in content.items() if isinstance(value, float) and not math.isfinite(value)]
+        raise RunError(f"{name}: expected finite numbers, got others at {found}; has the model diverged?") from error
+
+
 def _whole_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise RunError(f"{path}: line {number} is damaged: {error}") from error
             return
+        if not isinstance(row, dict) or not isinstance(row.get("round"), int):
+            raise RunError(f"{path}: line {number} is damaged: expected an object with a round")
         yield row

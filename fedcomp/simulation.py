@@ -70,9 +70,7 @@ def _carry_out(run: RunDirectory, observer: Observer | None) -> SimulationResult
 
 def _grid(config: Config, place: str) -> LocalGrid:
     node_config = {"state-dir": place}
-    return LocalGrid(
-        CLIENT_APP, config.clients.population, node_config=node_config, workers=config.engine.workers
-    )
+    return LocalGrid(CLIENT_APP, config.clients.population, node_config=node_config, workers=config.engine.workers)
 
 
 @contextmanager

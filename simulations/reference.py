@@ -74,7 +74,10 @@ def mean(updates: list[dict[str, Array]], weights: list[int]) -> dict[str, Array
     """Return the weighted mean on the grid of 2**-40 that makes sums independent of their order."""
     unit = 2.0**40
     total = {
-        name: sum(np.rint(update[name].astype(np.float64) * (weight * unit)) for update, weight in zip(updates, weights, strict=True))
+        name: sum(
+            np.rint(update[name].astype(np.float64) * (weight * unit))
+            for update, weight in zip(updates, weights, strict=True)
+        )
         for name in updates[0]
     }
     return {name: (value / (unit * sum(weights))).astype(updates[0][name].dtype) for name, value in total.items()}

@@ -163,7 +163,7 @@ def _split(coded: Sequence[ArraySpec], values: Array) -> dict[str, Array]:
     for spec in coded:
         part = values[at : at + spec.size].reshape(spec.shape)
         if spec.dtype == np.float16:
-            part = np.clip(part, -65504.0, 65504.0)
+            part = np.asarray(np.clip(part, -65504.0, 65504.0))
         arrays[spec.name] = part.astype(spec.dtype, copy=len(coded) > 1)
         at += spec.size
     return arrays

@@ -26,7 +26,7 @@ class StorageCipher:
 
     @classmethod
     def from_file(cls, path: Path) -> "StorageCipher":
-        """Return the cipher of the key file that ``KeyPair.save`` wrote; raises ``KeyFileError`` as ``KeyPair.load``."""
+        """Return the cipher of the key file that ``KeyPair.save`` wrote; raises as ``KeyPair.load`` does."""
         return cls(KeyPair.load(path))
 
     def encrypt(self, content: bytes, associated_data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 _HOMES = {"LocalGrid": "grid", "client_app": "client", "server_app": "server"}
 
-__all__ = ["LocalGrid", "client_app", "server_app"]  # noqa: F822 - found by __getattr__
+__all__ = ["LocalGrid", "client_app", "server_app"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ from fedcomp.plan import Plan, plan_from_json
 from fedcomp.privacy import PoissonSampler, PrivateUpdate
 from fedcomp.rng import stream
 from fedcomp.tasks import Split
-from fedcomp.training import get_arrays, set_arrays, single_thread, train_plain, train_private
+from fedcomp.training import set_arrays, single_thread, train_plain, train_private
 
 SERVER = "server"
 _STORED = codec_from_config([])

@@ -9,8 +9,8 @@ from fedcomp.errors import FedcompError
 from fedcomp.flower.messages import Frame
 
 SERVER = "server"
-MAX_NAME = 64
-"""Characters of a client's name."""
+MAX_NAME = 128
+"""Bytes of a client's name, in UTF-8."""
 _KEY_BYTES = 32
 
 
@@ -78,9 +78,9 @@ class Self:
 
 def _name(text: str) -> str:
     # it goes into envelopes, log lines and reports; longer names would fail only when the first payload is sealed
-    if not (0 < len(text) <= MAX_NAME and text.isascii() and text.isprintable()) or text == SERVER:
+    if not text.isprintable() or not 0 < len(text.encode()) <= MAX_NAME or text == SERVER:
         raise PeerError(
-            f"client name: expected 1 to {MAX_NAME} printable ASCII characters other than {SERVER!r}, "
+            f"client name: expected 1 to {MAX_NAME} bytes of printable text other than {SERVER!r}, "
             f"got {reprlib.repr(text)}"
         )
     return text

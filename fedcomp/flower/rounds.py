@@ -98,9 +98,7 @@ class Rounds:
             except FedcompError as error:
                 traffic.refuse(f"node {node}", error)
 
-    def _exchange(
-        self, kind: str, outgoing: Mapping[int, bytes], traffic: Traffic
-    ) -> Iterator[tuple[int, bytes]]:
+    def _exchange(self, kind: str, outgoing: Mapping[int, bytes], traffic: Traffic) -> Iterator[tuple[int, bytes]]:
         """Send to each node, and yield replies as they come; who fails or is late is refused."""
         traffic.down += sum(len(content) for content in outgoing.values())
         make = self._grid.create_message

@@ -77,7 +77,14 @@ def carry_out(grid: Grid, run: RunDirectory, observer: Observer, *, node_timeout
             reasons = "; ".join(f"{item['client']}: {item['reason']}" for item in outcome.refused[:3])
             raise RunError(f"round {number} counted no update of {outcome.cohort} clients asked: {reasons or 'none'}")
         server_model = _advance(plan, checkpoint.server_model, outcome, number)
-        row = _row(plan, number, outcome, server_model, epsilons[number - 1] if epsilons else None, time.perf_counter() - started)
+        row = _row(
+            plan,
+            number,
+            outcome,
+            server_model,
+            epsilons[number - 1] if epsilons else None,
+            time.perf_counter() - started,
+        )
         checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row))
         run.append_metrics(row)
         run.save_checkpoint(checkpoint)
@@ -92,9 +99,7 @@ def _advance(plan: Plan, server_model: ServerModel, outcome: RoundOutcome, numbe
     server = plan.config.server
     moved = server_model.step(outcome.mean, learning_rate=server.learning_rate, momentum=server.momentum)
     rng = stream(plan.config.seed, "downlink", number)
-    return moved.release(
-        lambda delta: plan.downlink.encode(delta, rng=rng), plan.downlink.decode, keep=KEPT_DELTAS
-    )
+    return moved.release(lambda delta: plan.downlink.encode(delta, rng=rng), plan.downlink.decode, keep=KEPT_DELTAS)
 
 
 def _cohort(plan: Plan, nodes: Sequence[int], number: int) -> list[int]:
@@ -108,7 +113,9 @@ def _wait_for_nodes(grid: Grid, population: int, timeout: float) -> list[int]:
     deadline = time.monotonic() + timeout
     while len(nodes := sorted(grid.get_node_ids())) < population:
         if time.monotonic() > deadline:
-            raise RunError(f"expected {population} clients (clients.population), {len(nodes)} connected in {timeout:g} s")
+            raise RunError(
+                f"expected {population} clients (clients.population), {len(nodes)} connected in {timeout:g} s"
+            )
         time.sleep(0.5)
     return nodes[:population]
 

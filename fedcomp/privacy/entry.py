@@ -138,36 +138,34 @@ class Entry:
             LedgerError: naming the entry and what is wrong with it.
         """
         at, prev_hash = (0, GENESIS) if previous is None else (previous.index + 1, previous.hash)
-        tree = _parse(line, at)
-        content = {name: value for name, value in tree.items() if name != "hash"}
+        tree, digest = _parse(line, at)
         if tree["index"] != at:
             raise LedgerError(
                 f"ledger entry {at}: expected index {at}, got {tree['index']} (dropped, repeated or moved?)"
             )
-        if tree["hash"] != _digest(content):
+        if tree["hash"] != digest:
             raise LedgerError(f"ledger entry {at}: its content does not fit its hash (edited?)")
         if tree["prev_hash"] != prev_hash:
             raise LedgerError(f"ledger entry {at}: it does not follow the entry before it (edited, inserted or moved?)")
         try:
-            charge = Charge.from_json(tree["charge"])
-            entry = cls(at, prev_hash, float(tree["time"]), charge, tree["hash"])
+            return cls(at, prev_hash, float(tree["time"]), Charge.from_json(tree["charge"]), digest)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedEvent) as error:
             raise _no_entry(at, error) from error
-        if canonical_json(tree).encode() + b"\n" != line:
-            raise LedgerError(f"ledger entry {at}: the line is not in canonical form (edited?)")
-        return entry
 
 
-def _parse(line: bytes, at: int) -> dict[str, Any]:
+def _parse(line: bytes, at: int) -> tuple[dict[str, Any], str]:
+    """Return the JSON object in a canonical line, and the hash that its content should have."""
     try:
-        tree = json.loads(line)
+        tree = json.loads(line.decode("ascii"))
         if tree["format"] != _FORMAT:
             raise LedgerError(f"ledger entry {at}: expected format {_FORMAT}, got {tree['format']!r:.40}")
         if sorted(tree) != _NAMES:
             raise ValueError(f"expected the names {_NAMES}, got {sorted(tree)}")
+        if canonical_json(tree).encode() + b"\n" != line:
+            raise LedgerError(f"ledger entry {at}: the line is not in canonical form (edited?)")
+        return tree, _digest({name: value for name, value in tree.items() if name != "hash"})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _no_entry(at, error) from error
-    return dict(tree)
 
 
 def _no_entry(at: int, error: Exception) -> LedgerError:

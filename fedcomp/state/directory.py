@@ -1,5 +1,6 @@
 """The state of an edge device's client: an encrypted file, in a directory that one process holds at a time."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -51,7 +52,8 @@ class DirectoryClientState:
         self._lock: int | None = lock
         for leftover in path.glob(".*.state.*"):
             # what a killed save left behind; the lock says that nobody is writing it now
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
 
     def load(self, client: str) -> dict[str, bytes]:
         """Return the client's state; see ``ClientState.load``."""

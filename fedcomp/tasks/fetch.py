@@ -51,12 +51,15 @@ def fetch(data: DebianData) -> Path:
     """Return ``locate(data)``, after filling the user's cache from the package archive if the files are nowhere.
 
     Raises:
-        DataError: if they cannot be had, with the command that failed and what it said.
+        DataError: if they cannot be had, with the command that failed, what it said, and what else can be done.
     """
     try:
         return locate(data)
-    except DataError:
-        _download(data)
+    except DataError as missing:
+        try:
+            _download(data)
+        except DataError as error:
+            raise DataError(f"{error}; {missing}") from error
     return locate(data)
 
 

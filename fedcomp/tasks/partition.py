@@ -108,7 +108,7 @@ def _shares(partitioner: Any, columns: dict[str, NDArray[Any]], num_clients: int
     # Retries are announced as warnings and natural ids with a progress bar: neither is for our user.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        partitioner.dataset = Dataset.from_dict(columns).with_format("numpy")
+        partitioner.dataset = Dataset.from_dict(columns)
         return [
             np.sort(np.asarray(partitioner.load_partition(client)["row"][:], dtype=np.int64))
             for client in range(num_clients)

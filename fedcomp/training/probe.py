@@ -16,7 +16,6 @@ from fedcomp.training.private_model import UnsupportedModel
 
 _ROWS = 3
 _TOLERANCE = 1e-3
-_NOT_SUPPORTED = (AttributeError, NotImplementedError, RuntimeError, ValueError)
 
 
 def choose_engine(module: nn.Module, loss: Loss, inputs: NDArray[Any], targets: NDArray[Any]) -> type[ClippingEngine]:
@@ -37,16 +36,12 @@ def choose_engine(module: nn.Module, loss: Loss, inputs: NDArray[Any], targets: 
         UnsupportedModel: if neither engine clips the model rightly; names the parameter or the buffer.
     """
     rows, answers = made_up_rows(inputs, targets)
-    try:
-        _check(GhostClipping, module, loss, rows, answers)
-        return GhostClipping
-    except (*_NOT_SUPPORTED, UnsupportedModel):
-        pass
-    try:
-        _check(HookClipping, module, loss, rows, answers)
-    except _NOT_SUPPORTED as error:
-        raise UnsupportedModel([f"no gradient by example can be computed: {error}"]) from error
-    return HookClipping
+    problem = None
+    for engine in (GhostClipping, HookClipping):
+        problem = _problem(engine, module, loss, rows, answers)
+        if problem is None:
+            return engine
+    raise UnsupportedModel([str(problem)])
 
 
 def made_up_rows(inputs: NDArray[Any], targets: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,26 +75,33 @@ def clip_rows(gradients: list[torch.Tensor], max_grad_norm: float) -> list[torch
     return [torch.einsum("n,n...->...", factors, each) for each in gradients]
 
 
-def _check(
+def _problem(
     engine_type: type[ClippingEngine], module: nn.Module, loss: Loss, rows: torch.Tensor, answers: torch.Tensor
-) -> None:
+) -> str | None:
+    try:
+        return _difference(engine_type, module, loss, rows, answers)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+        return f"no gradient by example can be computed: {error}"
+
+
+def _difference(
+    engine_type: type[ClippingEngine], module: nn.Module, loss: Loss, rows: torch.Tensor, answers: torch.Tensor
+) -> str | None:
     model = _without_dropout(module)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     gradients = example_gradients(model, loss, rows, answers)
     norms = torch.stack([each.flatten(1).norm(dim=1) for each in gradients]).norm(dim=0)
-    bound = 0.7 * float(norms.median()) or 1.0  # some rows are clipped and some may not be
-    expected = clip_rows(gradients, bound)
+    bound = 0.7 * float(norms.median()) or 1.0  # some rows are clipped, and some may not be
     engine = engine_type(model, loss, StepRule(bound, 0.0, 1.0, 1.0, 0.0, np.random.default_rng(0)))
     engine.accumulate(rows, answers)
     names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    for name, found, wanted in zip(names, engine.clipped_sum(), expected, strict=True):
-        if not (found - wanted).norm() <= _TOLERANCE * bound:
-            raise UnsupportedModel(
-                [f"parameter {name!r}: its gradient for one example cannot be told apart from the others'"]
-            )
+    for name, found, expected in zip(names, engine.clipped_sum(), clip_rows(gradients, bound), strict=True):
+        if not (found - expected).norm() <= _TOLERANCE * bound:
+            return f"parameter {name!r}: its gradient for one example cannot be told apart from the others'"
     for name, buffer in model.named_buffers():
         if not torch.equal(buffer, buffers[name]):
-            raise UnsupportedModel([f"buffer {name!r} changes in training: it keeps statistics of private examples"])
+            return f"buffer {name!r} changes in training: it keeps statistics of private examples"
+    return None
 
 
 def _without_dropout(module: nn.Module) -> nn.Module:

@@ -1,0 +1,5 @@
+"""``python -m fedcomp``: the command line."""
+
+from fedcomp.cli import main
+
+main()

@@ -1,0 +1,95 @@
+"""Every codec keeps the contract."""
+
+import numpy as np
+import pytest
+from contracts import codec_suite as suite
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from fedcomp.codecs import Codec, codec_from_config
+
+
+@pytest.fixture(params=list(suite.CHAINS), scope="module")
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return codec_from_config(suite.CHAINS[request.param])
+
+
+def floats(dtype: type) -> st.SearchStrategy:
+    width = np.dtype(dtype).itemsize * 8
+    top = {16: 60000.0, 32: 2.0**15, 64: 2.0**15}[width]
+    return st.floats(-top, top, width=width, allow_subnormal=True)
+
+
+def named_arrays() -> st.SearchStrategy:
+    shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9)
+    array = st.sampled_from([np.float16, np.float32, np.float64]).flatmap(
+        lambda dtype: hnp.arrays(dtype, shapes, elements=floats(dtype))
+    )
+    other = hnp.arrays(st.sampled_from([np.int8, np.uint64, np.bool_]), shapes)
+    return st.dictionaries(st.text(max_size=8), array | other, max_size=4)
+
+
+def test_round_trip(codec: Codec) -> None:
+    suite.check_round_trip(codec, suite.example_arrays())
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 4097])
+def test_round_trip_of_one_array(codec: Codec, size: int) -> None:
+    values = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    suite.check_round_trip(codec, {"x": values})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.zeros(500), np.full(500, -3.0), np.full(500, 1e-42), np.full(500, 60000.0), np.r_[np.zeros(499), 1e4]],
+    ids=["zeros", "equal", "subnormal", "large", "one spike"],
+)
+def test_round_trip_of_degenerate_values(codec: Codec, values: np.ndarray) -> None:
+    suite.check_round_trip(codec, {"x": values.astype(np.float32)})
+
+
+def test_round_trip_of_nothing(codec: Codec) -> None:
+    assert codec.decode(suite.encode(codec, {})) == {}
+
+
+def test_round_trip_of_views(codec: Codec) -> None:
+    values = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
+    suite.check_round_trip(codec, {"transposed": values.T, "strided": values[::2, ::-3]})
+
+
+@settings(max_examples=12, deadline=None)
+@given(arrays=named_arrays())
+def test_round_trip_of_anything(codec: Codec, arrays: dict[str, np.ndarray]) -> None:
+    suite.check_round_trip(codec, arrays)
+
+
+def test_config(codec: Codec) -> None:
+    suite.check_config(codec)
+
+
+def test_same_seed_same_bytes(codec: Codec) -> None:
+    suite.check_same_seed_same_bytes(codec, suite.example_arrays(400))
+
+
+def test_every_damage_is_refused(codec: Codec) -> None:
+    suite.check_every_damage_is_refused(codec, suite.example_arrays(80))
+
+
+def test_foreign_codec_is_named(codec: Codec) -> None:
+    other = codec_from_config([{"id": "topk", "density": 0.123}])
+    suite.check_foreign_codec_is_named(codec, other, suite.example_arrays(80))
+
+
+def test_bias_is_as_stated(codec: Codec) -> None:
+    if codec.lossless or {"id": "rans"} in codec.config():
+        pytest.skip("nothing is rounded, or only before a stage that rounds nothing")
+    values = np.random.default_rng(5).standard_normal(150).astype(np.float32)
+    suite.check_bias_is_as_stated(codec, values)
+
+
+def test_values_over_the_limit_are_refused(codec: Codec) -> None:
+    payload = suite.encode(codec, {"x": np.zeros(100, dtype=np.float32)})
+    assert codec.decode(payload, max_values=100)["x"].size == 100
+    with pytest.raises(suite.PayloadError, match="at most 99 values"):
+        codec.decode(payload, max_values=99)

@@ -1,0 +1,256 @@
+"""Whole runs over Flower's messages, against the plain loop, and with somebody in between."""
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, Message, RecordDict
+from runs import Meddler, global_model, go, private, start, tiny
+
+from fedcomp.errors import RunError
+from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
+from fedcomp.privacy import FileLedger, epsilon
+from fedcomp.simulation import simulate
+from simulations import reference
+
+CONFIGS = {
+    "everybody": tiny(),
+    "fp32": tiny(uplink=[], downlink=[]),
+    "cohort": tiny(rounds=5, clients={"population": 6, "cohort": 2, "sampling": "fixed"}),
+    "bernoulli": tiny(rounds=5, clients={"population": 6, "cohort": 2, "sampling": "bernoulli"}, seed=3),
+    "weighted": tiny(data={"partition": "dirichlet", "alpha": 1.0}, server={"weighting": "examples", "momentum": 0.5}),
+    "open": tiny(envelope={"enabled": False}),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_flower_run_equals_the_plain_loop_bit_for_bit(name, tmp_path):
+    run = start(CONFIGS[name], tmp_path / "run")
+    go(run)
+    expected = reference.run(CONFIGS[name])
+    got = global_model(run)
+    assert list(got) == sorted(expected) or set(got) == set(expected)
+    for key, array in expected.items():
+        assert np.array_equal(got[key], array), key
+
+
+def test_the_comparison_notices_one_value_that_differs(tmp_path):
+    run = start(tiny(), tmp_path / "run")
+    go(run)
+    other = reference.run(tiny(seed=1))
+    assert any(not np.array_equal(global_model(run)[key], array) for key, array in other.items())
+
+
+def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path):
+    models = []
+    for workers in (0, 1, 2):
+        result = simulate(tiny(engine={"workers": workers}), out=tmp_path / str(workers))
+        models.append((result.path / "global.safetensors").read_bytes())
+    assert models[0] == models[1] == models[2]
+
+
+def test_bytes_in_the_rows_are_those_that_crossed(tmp_path):
+    crossed = {"up": 0, "down": 0}
+
+    def count(message, reply, _):
+        crossed["down"] += len(from_message(message))
+        crossed["up"] += len(from_message(reply))
+        return reply
+
+    rows = go(start(tiny(), tmp_path / "run"), Meddler(count))
+    # the first row also has the greeting, which the meddler does not see
+    assert sum(row["uplink_bytes"] for row in rows) > crossed["up"]
+    later = sum(row["uplink_bytes"] for row in rows[1:]) + sum(row["downlink_bytes"] for row in rows[1:])
+    total = crossed["up"] + crossed["down"]
+    first = rows[0]["uplink_bytes"] + rows[0]["downlink_bytes"]
+    assert later < total < later + first
+
+
+def _flip(message, reply):
+    content = bytearray(from_message(reply))
+    content[-20] ^= 1
+    return bytes(content)
+
+
+def _truncate(message, reply):
+    return from_message(reply)[:-7]
+
+
+def _shorten_envelope(message, reply):
+    frame = unpack(from_message(reply))
+    return pack(Frame(frame.header, (frame.parts[0][:30],)))
+
+
+def _claim_another(message, reply):
+    frame = unpack(from_message(reply))
+    return pack(Frame({**frame.header, "client": "client-0"}, frame.parts))
+
+
+def _bomb(message, reply):
+    return b"\xff" * 64
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        (_flip, "tampered"),
+        (_truncate, "damaged"),
+        (_shorten_envelope, "truncated"),
+        (_claim_another, "expected one payload of 'client-1'"),
+        (_bomb, "message header"),
+    ],
+)
+def test_a_bad_payload_is_refused_by_name_and_the_round_goes_on(attack, reason, tmp_path):
+    def meddle(message, reply, client):
+        return Message(to_record(attack(message, reply)), reply_to=message) if client == 1 else reply
+
+    rows = go(start(tiny(), tmp_path / "run"), Meddler(meddle))
+    assert all(row["survivors"] == 2 for row in rows)
+    assert all([item["client"] for item in row["refused"]] == ["client-1"] for row in rows)
+    assert all(reason in row["refused"][0]["reason"] for row in rows), rows[0]["refused"]
+
+
+def test_last_rounds_payload_is_refused_as_replayed(tmp_path):
+    kept = {}
+
+    def meddle(message, reply, client):
+        if client != 1:
+            return reply
+        fresh = unpack(from_message(reply))
+        old = kept.setdefault("part", fresh.parts[0])
+        return Message(to_record(pack(Frame(fresh.header, (old,)))), reply_to=message)
+
+    rows = go(start(tiny(), tmp_path / "run"), Meddler(meddle))
+    assert [row["survivors"] for row in rows] == [3, 2, 2]
+    assert "replayed" in rows[1]["refused"][0]["reason"]
+
+
+def test_another_clients_payload_is_refused_as_swapped(tmp_path):
+    kept = {}
+
+    def meddle(message, reply, client):
+        fresh = unpack(from_message(reply))
+        kept[client] = fresh.parts[0]
+        if client != 1:
+            return reply
+        return Message(to_record(pack(Frame(fresh.header, (kept[0],)))), reply_to=message)
+
+    rows = go(start(tiny(), tmp_path / "run"), Meddler(meddle))
+    assert [row["survivors"] for row in rows] == [2, 2, 2]
+    assert all("swapped" in row["refused"][0]["reason"] for row in rows)
+
+
+def test_flowers_own_arrays_are_refused(tmp_path):
+    def meddle(message, reply, client):
+        record = RecordDict({"fedcomp": ArrayRecord([np.zeros(3, np.float32)])})
+        return Message(record, reply_to=message) if client == 1 else reply
+
+    rows = go(start(tiny(), tmp_path / "run"), Meddler(meddle))
+    assert [row["survivors"] for row in rows] == [2, 2, 2]
+    assert "fedcomp.v1" in rows[0]["refused"][0]["reason"]
+
+
+def test_a_client_that_raises_is_left_out(tmp_path):
+    def meddle(message, reply, client):
+        if client == 1:
+            raise ZeroDivisionError("boom")
+        return reply
+
+    rows = go(start(tiny(), tmp_path / "run"), Meddler(meddle))
+    assert [row["survivors"] for row in rows] == [2, 2, 2]
+    assert "ZeroDivisionError: boom" in rows[0]["refused"][0]["reason"]
+
+
+def test_a_poisoned_update_is_refused_by_array_name(tmp_path):
+    config = tiny(uplink=[], envelope={"enabled": False})
+    run = start(config, tmp_path / "run")
+
+    def meddle(message, reply, client):
+        if client != 1:
+            return reply
+        from fedcomp.codecs import codec_from_config
+        from fedcomp.rng import stream
+
+        frame = unpack(from_message(reply))
+        inner = unpack(frame.parts[0])
+        codec = codec_from_config([])
+        update = codec.decode(inner.parts[0])
+        next(iter(update.values())).flat[0] = np.nan
+        bad = pack(Frame(inner.header, (codec.encode(update, rng=stream(0)),)))
+        return Message(to_record(pack(Frame(frame.header, (bad,)))), reply_to=message)
+
+    rows = go(run, Meddler(meddle))
+    assert [row["survivors"] for row in rows] == [2, 2, 2]
+    assert "NaN" in rows[0]["refused"][0]["reason"]
+    assert all(np.isfinite(array).all() for array in global_model(run).values())
+
+
+def test_nobody_left_in_the_first_round_ends_the_run_with_reasons(tmp_path):
+    def meddle(message, reply, client):
+        raise ZeroDivisionError("boom")
+
+    with pytest.raises(RunError, match="counted no update of 3 clients.*boom"):
+        go(start(tiny(), tmp_path / "run"), Meddler(meddle))
+
+
+def test_a_private_run_is_charged_once_a_client_and_round(tmp_path):
+    config = private()
+    run = start(config, tmp_path / "run")
+    rows = go(run)
+    entries = FileLedger(run.ledger_path).entries()
+    keys = {(entry.charge.subject, entry.charge.server_round) for entry in entries}
+    assert len(entries) == len(keys) == 3 * 3
+    # conformance: T rounds in the ledger cost what one accountant says of T times the steps
+    event = entries[0].charge.event
+    assert FileLedger(run.ledger_path).max_epsilon(1e-4) == pytest.approx(epsilon([(event, 3)], 1e-4))
+    assert rows[-1]["epsilon"] == pytest.approx(FileLedger(run.ledger_path).max_epsilon(1e-4))
+    assert rows[0]["epsilon"] < rows[1]["epsilon"] < rows[2]["epsilon"]
+
+
+def test_a_private_client_sends_neither_its_number_of_examples_nor_a_loss(tmp_path):
+    seen = []
+    config = private(envelope={"enabled": False})
+
+    def look(message, reply, _):
+        frame = unpack(from_message(reply))
+        seen.append((set(frame.header), set(unpack(frame.parts[0]).header)))
+        return reply
+
+    go(start(config, tmp_path / "run"), Meddler(look))
+    assert set(map(repr, seen)) == {repr(({"client", "round"}, set()))} or all(
+        outer == {"client", "round"} and inner == set() for outer, inner in seen
+    )
+
+
+def test_a_spent_budget_is_refused_before_training(tmp_path):
+    config = private(rounds=6)
+    afforded = epsilon([(make_event(config), 2)], 1e-4)
+    config = private(rounds=6, privacy={"target_epsilon": afforded * 1.001})
+    run = start(config, tmp_path / "run")
+    rows = go(run)
+    assert [row["survivors"] for row in rows] == [3, 3, 0, 0, 0, 0]
+    assert "BudgetExceeded" in rows[2]["refused"][0]["reason"]
+    assert len(FileLedger(run.ledger_path).entries()) == 6
+
+
+def make_event(config):
+    from fedcomp.plan import make_plan
+
+    return make_plan(config).round_event
+
+
+def test_a_damaged_ledger_stops_training(tmp_path):
+    from fedcomp.flower import place
+
+    run = start(private(), tmp_path / "run")
+    (run.path / "ledger.jsonl").write_bytes(b'{"index": 0}\n')
+    place._belongings.cache_clear()
+    with pytest.raises(RunError, match="LedgerError"):
+        go(run)
+
+
+def test_a_changed_config_is_another_plan(tmp_path):
+    run = start(tiny(), tmp_path / "run")
+    go(run)
+    text = run.config_path.read_text()
+    run.config_path.write_text(text.replace("learning_rate = 0.5", "learning_rate = 0.6"))
+    with pytest.raises(RunError, match="changed since the run was started"):
+        go(run)

@@ -1,0 +1,188 @@
+"""Per-example clipping: both engines against single examples, and what one example can do to the sum."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from private_kit import Tied, cross_entropy, linear, network, rows, rule, seeded
+from torch import nn
+
+from fedcomp.training.clipping import GhostClipping, HookClipping, usable_rows
+from fedcomp.training.probe import clip_rows, example_gradients
+
+ENGINES = [GhostClipping, HookClipping]
+MODELS = [linear, network]
+EXTREMES = {
+    "a million": 1e6,
+    "beyond float32 squares": 1e25,
+    "infinity": np.inf,
+    "NaN": np.nan,
+    "zero": 0.0,
+    "tiny": 1e-30,
+}
+
+
+def clipped_sum(engine_type, module, inputs, targets, pieces=1, **changes) -> list[torch.Tensor]:
+    engine = engine_type(copy.deepcopy(module), cross_entropy, rule(**changes))
+    for some in np.array_split(np.arange(len(inputs)), pieces):
+        engine.accumulate(torch.from_numpy(inputs[some]), torch.from_numpy(targets[some]))
+    return engine.clipped_sum()
+
+
+def by_single_examples(module, inputs, targets, max_grad_norm=0.5) -> list[torch.Tensor]:
+    gradients = example_gradients(module, cross_entropy, torch.from_numpy(inputs), torch.from_numpy(targets))
+    return clip_rows(gradients, max_grad_norm)
+
+
+def distance(left, right) -> float:
+    return float(torch.cat([(a - b).flatten() for a, b in zip(left, right, strict=True)]).double().norm())
+
+
+@pytest.mark.parametrize("engine_type", ENGINES)
+@pytest.mark.parametrize("make", MODELS)
+def test_agrees_with_single_examples(engine_type, make):
+    module, split = make(), rows()
+    expected = by_single_examples(module, split.inputs, split.targets)
+    found = clipped_sum(engine_type, module, split.inputs, split.targets)
+    assert distance(found, expected) <= 1e-5
+    unclipped = by_single_examples(module, split.inputs, split.targets, max_grad_norm=1e9)
+    assert distance(found, unclipped) > 0.1  # so that the agreement above says something about clipping
+
+
+def test_hooks_clip_tied_weights_as_single_examples_do():
+    module, split = seeded(Tied), rows()
+    expected = by_single_examples(module, split.inputs, split.targets)
+    assert distance(clipped_sum(HookClipping, module, split.inputs, split.targets), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("engine_type", ENGINES)
+def test_does_not_depend_on_pieces_or_order(engine_type):
+    module, split = network(), rows()
+    whole = clipped_sum(engine_type, module, split.inputs, split.targets)
+    in_pieces = clipped_sum(engine_type, module, split.inputs[::-1].copy(), split.targets[::-1].copy(), pieces=6)
+    assert distance(whole, in_pieces) <= 1e-5
+
+
+@pytest.mark.parametrize("engine_type", ENGINES)
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_one_record_moves_the_sum_by_at_most_the_bound(engine_type, make, extreme):
+    module, split = make(), rows()
+    inputs = split.inputs.copy()
+    inputs[7] = EXTREMES[extreme]
+    others = np.arange(len(inputs)) != 7
+    everybody = clipped_sum(engine_type, module, inputs, split.targets)
+    without = clipped_sum(engine_type, module, inputs[others], split.targets[others])
+    assert distance(everybody, without) <= 0.5 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("engine_type", ENGINES)
+def test_a_record_that_overflows_inside_the_model_counts_as_zero(engine_type):
+    module, split = network(), rows()
+    with torch.no_grad():
+        module[1].weight.mul_(1e30)  # finite inputs, infinite activations for large ones
+        split.inputs[:] *= 1e-30
+    inputs = split.inputs.copy()
+    inputs[3] = 1e9
+    others = np.arange(len(inputs)) != 3
+    everybody = clipped_sum(engine_type, module, inputs, split.targets)
+    without = clipped_sum(engine_type, module, inputs[others], split.targets[others])
+    assert all(torch.isfinite(each).all() for each in everybody)
+    assert distance(without, [torch.zeros_like(each) for each in without]) > 0.1
+    assert distance(everybody, without) <= 1e-6
+
+
+def test_without_the_care_one_record_poisons_everything():
+    module = network()
+    inputs = rows().inputs.copy()
+    inputs[7] = np.nan
+    poisoned = by_single_examples(module, inputs, rows().targets)
+    assert not any(torch.isfinite(each).all() for each in poisoned)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3), bound=st.floats(1e-3, 10.0))
+def test_sensitivity_holds_for_any_data_and_bound(seed, scale, bound):
+    module, split = linear(), rows(6, seed)
+    inputs = (split.inputs * scale).astype(np.float32)
+    everybody = clipped_sum(GhostClipping, module, inputs, split.targets, max_grad_norm=bound)
+    without = clipped_sum(GhostClipping, module, inputs[1:], split.targets[1:], max_grad_norm=bound)
+    size = distance(everybody, [torch.zeros_like(each) for each in everybody])
+    assert distance(everybody, without) <= bound * (1 + 1e-5) + 1e-6 * size  # the last: rounding of the sum itself
+
+
+def test_a_plain_backward_in_ghost_mode_would_not_clip():
+    """The negative control of the tests above: Opacus' own loss is what clips."""
+    module, split = linear(), rows()
+    engine = GhostClipping(module, cross_entropy, rule())
+    outputs = engine._wrapped(torch.from_numpy(split.inputs).requires_grad_())
+    cross_entropy(outputs, torch.from_numpy(split.targets)).sum().backward()
+    clipped = clipped_sum(GhostClipping, linear(), split.inputs, split.targets)
+    assert distance([p.grad for p in engine.parameters], clipped) > 1.0
+
+
+@pytest.mark.parametrize("engine_type", ENGINES)
+def test_empty_batch_is_a_step_of_noise_alone(engine_type):
+    module = network()
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    engine = engine_type(module, cross_entropy, rule(noise_multiplier=2.0))
+    engine.accumulate(torch.zeros(0, 12), torch.zeros(0, dtype=torch.int64))
+    engine.step()
+    moved = [old - new for old, new in zip(before, engine.parameters, strict=True)]
+    noise = np.random.default_rng(1)
+    for each in moved:
+        drawn = noise.standard_normal(tuple(each.shape), dtype=np.float32)
+        np.testing.assert_allclose(each.detach().numpy(), 2.0 * 0.5 * drawn / 10, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine_type", ENGINES)
+def test_step_divides_by_the_public_size_and_starts_from_zero(engine_type):
+    module, split = linear(), rows()
+    total = clipped_sum(engine_type, module, split.inputs, split.targets)
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    engine = engine_type(module, cross_entropy, rule(expected_batch_size=7.5))
+    engine.accumulate(torch.from_numpy(split.inputs), torch.from_numpy(split.targets))
+    engine.step()
+    for old, new, gradient in zip(before, engine.parameters, total, strict=True):
+        torch.testing.assert_close(new.detach(), old - gradient / 7.5)
+    assert distance(engine.clipped_sum(), [torch.zeros_like(each) for each in before]) == 0.0
+
+
+def test_momentum_is_that_of_sgd():
+    module, split = linear(), rows()
+    engine = GhostClipping(module, cross_entropy, rule(momentum=0.9))
+    reference = copy.deepcopy(module)
+    optimizer = torch.optim.SGD(reference.parameters(), lr=1.0, momentum=0.9)
+    for _ in range(3):
+        engine.accumulate(torch.from_numpy(split.inputs), torch.from_numpy(split.targets))
+        engine.step()
+        for parameter, gradient in zip(
+            reference.parameters(), by_single_examples(reference, split.inputs, split.targets), strict=True
+        ):
+            parameter.grad = gradient / 10
+        optimizer.step()
+    assert distance(list(module.parameters()), list(reference.parameters())) <= 1e-5
+
+
+def test_a_summed_loss_is_refused():
+    engine = GhostClipping(linear(), lambda outputs, targets: cross_entropy(outputs, targets).sum(), rule())
+    with pytest.raises(ValueError, match=r"one value an example, \[20\], got \[\]"):
+        engine.accumulate(torch.from_numpy(rows().inputs), torch.from_numpy(rows().targets))
+
+
+def test_usable_rows_looks_at_each_row_alone():
+    inputs = torch.zeros(5, 2, 2)
+    inputs[0, 0, 0], inputs[1, 1, 1], inputs[2, 0, 1], inputs[3, 1, 0] = np.nan, -np.inf, 2e9, 1e9
+    assert usable_rows(inputs).tolist() == [False, False, False, True, True]
+    assert usable_rows(torch.ones(2, 3, dtype=torch.int64)).tolist() == [True, True]
+
+
+def test_three_dimensional_inputs_of_a_linear_layer():
+    module = seeded(lambda: nn.Sequential(nn.Unflatten(1, (4, 3)), nn.Linear(3, 5), nn.Tanh(), nn.Flatten()))
+    module.append(seeded(lambda: nn.Linear(20, 3)))
+    split = rows()
+    expected = by_single_examples(module, split.inputs, split.targets)
+    assert distance(clipped_sum(GhostClipping, module, split.inputs, split.targets), expected) <= 1e-5
