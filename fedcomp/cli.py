@@ -1,7 +1,8 @@
 """The command line: reads what the user asks, calls the library, shows what came of it. No logic.
 
-Exit codes: 0 done; 1 an audit found a claim that does not hold; 2 the config or the command is wrong; 3 data is missing;
-4 files (a run that exists, a full disk, keys); 5 the privacy budget is spent; 6 the run could not finish; 130 interrupted.
+Exit codes: 0 done; 1 an audit found a claim that does not hold; 2 the config or the command is wrong; 3 data is
+missing; 4 files (a run that exists, a full disk, keys); 5 the privacy budget is spent; 6 the run could not finish;
+130 interrupted.
 """
 
 import json

@@ -146,6 +146,7 @@ def _distil(plan: Plan, teacher: nn.Module) -> nn.Module:
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         hard_label_weight=settings.hard_label_weight,
+        copies=settings.copies,
         rng=stream(plan.config.seed, "distil"),
     )
 

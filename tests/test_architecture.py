@@ -22,7 +22,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("aggregation", "evaluation", "shrink", "state", "training"),
     ("audit", "order", "report"),
     ("plan", "run_files"),
-    ("forecast", "outcome"),
+    ("forecast", "run_audit"),
+    ("outcome",),
     ("flower",),
     ("simulation",),
     ("cli",),
@@ -112,7 +113,7 @@ def floor_problems(modules: dict[str, Module], package: str) -> Iterator[str]:
         if module.room not in floors:
             yield f"{module.name}: {module.room} has no floor"
             continue
-        for target in inside(module, package, modules):
+        for target in sorted(set(inside(module, package, modules))):
             room = target.partition(".")[0]
             if room != module.room and floors.get(room, len(FLOORS)) >= floors[module.room]:
                 yield f"{module.name}: imports {target}, which is not on a lower floor"

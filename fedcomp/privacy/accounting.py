@@ -21,8 +21,8 @@ NEIGHBORING_RELATION = "add_or_remove_one"
 
 _RELATION = dp.NeighboringRelation.ADD_OR_REMOVE_ONE
 _COARSE = 1e-3
-_RELATIVE = 5e-5  # grid step over epsilon: rounding then costs less than one part in ten thousand
-_POINTS = 2**17  # about so many points in a grid at most: bounds time and memory where noise is small
+_RELATIVE = 2e-4  # grid step over epsilon: rounding then costs less than one part in a thousand
+_POINTS = 2**16  # about so many points in a grid at most: bounds time and memory where noise is small
 
 
 def epsilon(events: Iterable[tuple[DpEvent, int]], delta: float, accountant: Accountant = "PLD") -> float:
@@ -48,7 +48,7 @@ def coarse_epsilon(counts: Mapping[DpEvent, int], delta: float, interval: float 
         return 0.0
     if dp.NonPrivateDpEvent() in counts:
         return math.inf
-    return float(on_grid(counts, max(interval, _least_interval(counts))).get_epsilon_for_delta(delta))
+    return float(on_grid(counts, max(interval, least_interval(counts))).get_epsilon_for_delta(delta))
 
 
 def on_grid(counts: Mapping[DpEvent, int], interval: float) -> pld.PrivacyLossDistribution:
@@ -76,8 +76,9 @@ def _epsilon(items: tuple[tuple[DpEvent, int], ...], delta: float, accountant: A
     first = coarse_epsilon(counts, delta, _COARSE)
     if math.isinf(first):
         return first
-    interval = max(first * _RELATIVE, _spread(counts) / _POINTS, 1e-7)
-    if interval > max(_COARSE, _least_interval(counts)) / 2:
+    least = least_interval(counts)
+    interval = max(first * _RELATIVE, least, 1e-7)
+    if interval > max(_COARSE, least) / 2:
         return first
     return min(first, float(on_grid(counts, interval).get_epsilon_for_delta(delta)))
 
@@ -91,12 +92,6 @@ def _rdp_epsilon(counts: Mapping[DpEvent, int], delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
-def _spread(counts: Mapping[DpEvent, int]) -> float:
-    """Return about how many nats the privacy loss of the widest single event spreads over."""
-    noises = [_unsampled(event)[0].noise_multiplier for event in counts]
-    return max(float(1 / (2 * noise**2) + 10 / noise) for noise in noises)
-
-
 def _unsampled(event: DpEvent) -> tuple[DpEvent, float]:
     """Return the event within a Poisson-sampled one, and the sampling probability; 1 if it is not sampled."""
     if isinstance(event, dp.PoissonSampledDpEvent):
@@ -104,8 +99,23 @@ def _unsampled(event: DpEvent) -> tuple[DpEvent, float]:
     return event, 1.0
 
 
-def _least_interval(counts: Mapping[DpEvent, int]) -> float:
-    return _spread(counts) * math.sqrt(sum(counts.values())) / _POINTS
+def least_interval(counts: Mapping[DpEvent, int]) -> float:
+    """Return the smallest grid step on which composing the events stays within reasonable time and memory."""
+    single = max(_width(event) for event in counts)
+    composed = math.sqrt(sum(count * min(_width(event), _deviation(event)) ** 2 for event, count in counts.items()))
+    return max(single, (single + 16 * composed) / 4) / _POINTS
+
+
+def _width(event: DpEvent) -> float:
+    """Return about how many nats the privacy loss of one event spreads over."""
+    noise = float(_unsampled(event)[0].noise_multiplier)
+    return 1 / (2 * noise**2) + 10 / noise
+
+
+def _deviation(event: DpEvent) -> float:
+    """Return about the standard deviation of the privacy loss of one event; far too large where noise is small."""
+    inner, rate = _unsampled(event)
+    return float(rate) * math.sqrt(math.expm1(min(float(inner.noise_multiplier) ** -2, 700.0)))
 
 
 def _composed(event: DpEvent, count: int, interval: float) -> pld.PrivacyLossDistribution:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import dp_accounting as dp
 from scipy.optimize import brentq
 
-from fedcomp.privacy.accounting import check_delta, coarse_epsilon, epsilon, on_grid
+from fedcomp.privacy.accounting import check_delta, coarse_epsilon, epsilon, least_interval, on_grid
 from fedcomp.privacy.events import DpEvent, flatten
 from fedcomp.privacy.spent import PrivacySpent
 
@@ -34,7 +34,11 @@ def calibrate_noise_multiplier(target_epsilon: float, delta: float, sampling_pro
 
     def spent(log_noise: float) -> float:
         counts = {_step(sampling_probability, math.exp(log_noise)): steps}
-        return max(coarse_epsilon(counts, delta, interval=target_epsilon * 2e-4), 1e-300)
+        return coarse_epsilon(counts, delta, interval=min(target_epsilon * 5e-4, 0.02))
+
+    def excess(log_noise: float) -> float:
+        # The logarithm makes the curve nearly straight; the shift keeps it finite where epsilon is 0.
+        return math.log((spent(log_noise) / target_epsilon + 0.1) / 1.1)
 
     guess = math.log(max(0.5, math.sqrt(steps) * sampling_probability / target_epsilon))
     low, high = guess, guess
@@ -46,7 +50,7 @@ def calibrate_noise_multiplier(target_epsilon: float, delta: float, sampling_pro
             raise ValueError(
                 f"target_epsilon must be reachable with noise below {_LARGEST_NOISE:g}, got {target_epsilon}"
             )
-    root = low if low == high else brentq(lambda x: math.log(spent(x) / target_epsilon), low, high, xtol=1e-5)
+    root = low if low == high else brentq(excess, low, high, xtol=1e-5)
     noise = math.ceil(math.exp(root) * 1e4) / 1e4
     while epsilon([(_step(sampling_probability, noise), steps)], delta) > target_epsilon:
         noise = math.ceil(noise * 1.0001 * 1e4) / 1e4
@@ -77,8 +81,9 @@ def _bounds(event: DpEvent, rounds: int, delta: float) -> list[float]:
     final = epsilon([(event, rounds)], delta)
     if math.isinf(final) or final == 0:
         return [0.0] + [final] * rounds
-    interval = final / _SCHEDULE_POINTS * max(1.0, math.sqrt(rounds / 150))
-    one = on_grid(flatten([(event, 1)]), interval)
+    counts = flatten([(event, 1)])
+    interval = max(final / _SCHEDULE_POINTS * max(1.0, math.sqrt(rounds / 150)), least_interval(counts))
+    one = on_grid(counts, interval)
     totals = itertools.accumulate(
         itertools.repeat(one, rounds - 1), lambda total, item: total.compose(item), initial=one
     )

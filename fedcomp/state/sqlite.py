@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fedcomp.state.base import StateError
 
+_HEADER_BYTES = 100
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS content (hash BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS entry (
@@ -25,6 +26,9 @@ class SqliteClientState:
 
     def __init__(self, path: Path, *, timeout: float = 60.0) -> None:
         self.path = path
+        # SQLite takes a file that is shorter than its header for a new one; empty is what another process just made
+        if path.is_file() and 0 < (size := path.stat().st_size) < _HEADER_BYTES:
+            raise StateError(f"client states in {path}: the file is damaged, it has {size} bytes")
         with _refusals(path):
             # isolation_level=None: transactions are written out below, so that a save is one of them
             self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
@@ -56,7 +60,9 @@ class SqliteClientState:
                 else:
                     connection.execute("DELETE FROM entry WHERE client = ? AND name = ?", (client, name))
             for name, (digest, value) in wanted.items():
-                connection.execute("INSERT OR IGNORE INTO content VALUES (?, ?)", (digest, value))
+                # asked first, because handing a megabyte to SQLite costs more than finding that it is there
+                if not connection.execute("SELECT 1 FROM content WHERE hash = ?", (digest,)).fetchone():
+                    connection.execute("INSERT INTO content VALUES (?, ?)", (digest, value))
                 connection.execute("INSERT INTO entry VALUES (?, ?, ?)", (client, name, digest))
             for _, digest in former:
                 connection.execute(

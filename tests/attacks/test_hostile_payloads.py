@@ -44,7 +44,10 @@ def frame(digest: str, arrays: list[tuple[int, bytes, list[int]]], sections: lis
     return sealed(body + b"".join(data for _, _, data in sections))
 
 
-@pytest.fixture(params=list(suite.CHAINS), scope="module")
+ATTACKED = ["empty", "topk", "random-mask", "uniform", "step", "topk-dither-rans", "topk-uniform-rans", "float16-rans"]
+
+
+@pytest.fixture(params=ATTACKED, scope="module")
 def codec(request: pytest.FixtureRequest) -> Codec:
     return codec_from_config(suite.CHAINS[request.param])
 
@@ -52,7 +55,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 def test_every_byte_changed_under_a_right_checksum(codec: Codec) -> None:
     body = suite.encode(codec, suite.example_arrays(70))[:-4]
     for at in range(len(body)):
-        for value in {0, 1, 0x7F, 0x80, 0xFF, body[at] ^ 1} - {body[at]}:
+        for value in {0, 0x80, 0xFF, body[at] ^ 1} - {body[at]}:
             decode_or_refuse(codec, sealed(body[:at] + bytes([value]) + body[at + 1 :]))
 
 
@@ -63,7 +66,7 @@ def test_every_truncation_under_a_right_checksum(codec: Codec) -> None:
     assert not decode_or_refuse(codec, sealed(body + b"\0"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_mutations_under_a_right_checksum(codec: Codec, data: st.DataObject) -> None:
     body = bytearray(suite.encode(codec, suite.example_arrays(300))[:-4])
@@ -81,7 +84,7 @@ def test_mutations_under_a_right_checksum(codec: Codec, data: st.DataObject) -> 
     decode_or_refuse(codec, sealed(bytes(body)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(noise=st.binary(max_size=300))
 def test_noise_behind_a_right_header(noise: bytes) -> None:
     for name in ("empty", "topk-dither-rans"):
@@ -131,12 +134,10 @@ def peak_while_refused(codec: Codec, payload: bytes, **limits: int) -> int:
 def test_numbers_of_arrays_and_sections_are_not_believed(codec: Codec) -> None:
     body = struct.pack("<4sB8sHB", b"FCMP", 1, bytes.fromhex(codec.digest()), 2**16 - 1, 255)
     assert peak_while_refused(codec, sealed(body)) < 2**18
-    for number in range(8):
-        if codec.lossless or number not in {2, 3, 4, 5}:
-            payload = frame(codec.digest(), [], [(5, 0, b"")] * number)
-            if number == 1 and codec.lossless:
-                continue
-            assert not decode_or_refuse(codec, payload)
+    right = suite.encode(codec, {})[15]
+    for number in range(256):
+        if number != right:
+            assert not decode_or_refuse(codec, frame(codec.digest(), [], [(5, 0, b"")] * number))
 
 
 @pytest.mark.parametrize(
@@ -201,9 +202,8 @@ def test_a_scale_that_overflows(codec_id: str) -> None:
 
 def test_levels_out_of_range() -> None:
     codec, _ = scaled("uniform", 1.0, 0)
-    for level in (-128,):
-        with pytest.raises(PayloadError, match="levels"):
-            codec.decode(scaled("uniform", 1.0, level)[1])
+    with pytest.raises(PayloadError, match="levels"):
+        codec.decode(scaled("uniform", 1.0, -128)[1])
     narrow = codec_from_config([{"id": "uniform", "bit_width": 2}])
     sections = [(5, 0, b""), (10, 1, struct.pack("<f", 1.0)), (1, 1, b"\x02")]
     with pytest.raises(PayloadError, match=r"levels in \[-1, 1\]"):
@@ -214,7 +214,8 @@ def test_levels_out_of_range() -> None:
 @pytest.mark.parametrize("codec_id", ["topk", "random-mask", "float16", "rans"])
 def test_values_that_are_not_finite(codec_id: str, value: float) -> None:
     codec = codec_from_config(suite.CHAINS[codec_id])
-    body = bytearray(suite.encode(codec, {"x": np.ones(10, dtype=np.float32)})[:-4])
+    values = np.random.default_rng(0).standard_normal(10).astype(np.float32)
+    body = bytearray(suite.encode(codec, {"x": values})[:-4])
     item = np.float16 if codec_id == "float16" else np.float32
     body[-item().itemsize :] = item(value).tobytes()
     with pytest.raises(PayloadError, match="finite"):
@@ -233,7 +234,7 @@ def test_a_mask_that_does_not_fit_its_values() -> None:
 
 def bomb(codec: Codec, size: int, lanes: int) -> bytes:
     """A few bytes that claim ``size`` values of a coded stream in which one symbol has all the slots."""
-    stream = struct.pack("<HI", lanes, 0) + struct.pack("<BBBH", 1, 0, 16, 1) + b"\0" + b"\x80\x80\x01"
+    stream = struct.pack("<HI", lanes, 0) + struct.pack("<BBBH", 1, 0, 1, 1) + b"\0" + b"\x80\x80\x01"
     stream += struct.pack("<I", 2**16) * lanes
     streams = [(10, 1, struct.pack("<f", 1.0)), (8, 1, bytes(8))]
     return frame(codec.digest(), [(10, b"x", [size])], [(5, 0, b""), *streams, (5, len(stream), stream)])
@@ -242,10 +243,11 @@ def bomb(codec: Codec, size: int, lanes: int) -> bytes:
 def test_an_entropy_coded_bomb_is_refused_in_no_time() -> None:
     codec = codec_from_config(suite.CHAINS["dither-rans"])
     assert codec.decode(bomb(codec, 1000, 1))["x"].size == 1000
-    with pytest.raises(PayloadError, match="at most 8192 steps"):
+    assert codec.decode(bomb(codec, 10**6, 123))["x"].size == 10**6
+    with pytest.raises(PayloadError, match="up to 8192 steps"):
         codec.decode(bomb(codec, 2**28, 100))
     assert peak_while_refused(codec, bomb(codec, 2**28, 100)) < 2**20
-    assert peak_while_refused(codec, bomb(codec, 10**6, 8), max_values=40_000) < 2**18
+    assert peak_while_refused(codec, bomb(codec, 10**6, 123), max_values=40_000) < 2**18
 
 
 @pytest.mark.parametrize("name", ["empty", "dither-rans", "random-mask-dither-rans", "topk-topk-float16-rans", "rans"])

@@ -1,4 +1,4 @@
-"""A second decoder, written from docs/wire-format.md in plain Python: slow, obvious, and the oracle for the fast one."""
+"""A second decoder, written from docs/wire-format.md in plain Python: slow, obvious, the oracle for the fast one."""
 
 import struct
 
@@ -43,8 +43,9 @@ def slots_of(frequencies: list[int], group: int) -> list[int]:
     while (excess := sum(slots) - (2**15 - escape)) != 0:
         order = sorted(range(len(slots)), key=lambda index: (-slots[index], index))
         order = [index for index in order if slots[index] > (1 if excess > 0 else 0)]
+        share = max(1, abs(excess) // len(order))
         for index in order[: abs(excess)]:
-            slots[index] += -1 if excess > 0 else 1
+            slots[index] += -min(share, slots[index] - 1) if excess > 0 else share
     return [*slots, escape]
 
 

@@ -10,9 +10,11 @@ import time
 import pytest
 from runs import global_model, private, start, tiny
 
+from fedcomp.flower import client
 from fedcomp.privacy import FileLedger
 from fedcomp.run_files import RunDirectory
 from fedcomp.simulation import resume
+from fedcomp.state import SqliteClientState
 
 # the client app of this program dies by SIGKILL at a given point of a given client's round
 PROGRAM = """
@@ -83,12 +85,8 @@ def test_a_kill_charges_nothing_twice(place, tmp_path):
 def test_a_client_that_had_answered_sends_the_same_update_again(tmp_path):
     run = start(private(), tmp_path / "run")
     killed(run, "before the reply", "client-1", 2)
-    from fedcomp.state import SqliteClientState
-
     kept = SqliteClientState(run.path / "clients.sqlite").load("client-1")["reply"]
     seen = []
-    from fedcomp.flower import client
-
     original = client._seal
 
     def spy(memory, reply, name, number):

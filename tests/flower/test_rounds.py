@@ -5,9 +5,15 @@ import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
 from runs import Meddler, global_model, go, private, start, tiny
 
+from fedcomp.arrays import digest
+from fedcomp.codecs import codec_from_config
 from fedcomp.errors import RunError
+from fedcomp.flower import place
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
+from fedcomp.plan import make_plan
 from fedcomp.privacy import FileLedger, epsilon
+from fedcomp.rng import stream
+from fedcomp.shrink import load_arrays
 from fedcomp.simulation import simulate
 from simulations import reference
 
@@ -27,7 +33,7 @@ def test_a_flower_run_equals_the_plain_loop_bit_for_bit(name, tmp_path):
     go(run)
     expected = reference.run(CONFIGS[name])
     got = global_model(run)
-    assert list(got) == sorted(expected) or set(got) == set(expected)
+    assert set(got) == set(expected)
     for key, array in expected.items():
         assert np.array_equal(got[key], array), key
 
@@ -43,7 +49,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path):
     models = []
     for workers in (0, 1, 2):
         result = simulate(tiny(engine={"workers": workers}), out=tmp_path / str(workers))
-        models.append((result.path / "global.safetensors").read_bytes())
+        models.append(digest(load_arrays(result.path / "global.safetensors")[0]))
     assert models[0] == models[1] == models[2]
 
 
@@ -166,9 +172,6 @@ def test_a_poisoned_update_is_refused_by_array_name(tmp_path):
     def meddle(message, reply, client):
         if client != 1:
             return reply
-        from fedcomp.codecs import codec_from_config
-        from fedcomp.rng import stream
-
         frame = unpack(from_message(reply))
         inner = unpack(frame.parts[0])
         codec = codec_from_config([])
@@ -215,14 +218,13 @@ def test_a_private_client_sends_neither_its_number_of_examples_nor_a_loss(tmp_pa
         return reply
 
     go(start(config, tmp_path / "run"), Meddler(look))
-    assert set(map(repr, seen)) == {repr(({"client", "round"}, set()))} or all(
-        outer == {"client", "round"} and inner == set() for outer, inner in seen
-    )
+    assert len(seen) == 9
+    assert all(outer == {"client", "round"} and inner == set() for outer, inner in seen)
 
 
 def test_a_spent_budget_is_refused_before_training(tmp_path):
     config = private(rounds=6)
-    afforded = epsilon([(make_event(config), 2)], 1e-4)
+    afforded = epsilon([(make_plan(config).round_event, 2)], 1e-4)
     config = private(rounds=6, privacy={"target_epsilon": afforded * 1.001})
     run = start(config, tmp_path / "run")
     rows = go(run)
@@ -231,15 +233,7 @@ def test_a_spent_budget_is_refused_before_training(tmp_path):
     assert len(FileLedger(run.ledger_path).entries()) == 6
 
 
-def make_event(config):
-    from fedcomp.plan import make_plan
-
-    return make_plan(config).round_event
-
-
 def test_a_damaged_ledger_stops_training(tmp_path):
-    from fedcomp.flower import place
-
     run = start(private(), tmp_path / "run")
     (run.path / "ledger.jsonl").write_bytes(b'{"index": 0}\n')
     place._belongings.cache_clear()

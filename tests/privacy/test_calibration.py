@@ -5,8 +5,6 @@ import time
 
 import dp_accounting as dp
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fedcomp.privacy import PoissonSampler, calibrate_noise_multiplier, epsilon, epsilon_schedule
 
@@ -26,8 +24,10 @@ def test_anchors(target, sampling_probability, steps, expected):
     assert noise == round(noise, 4)
 
 
-@settings(deadline=None, max_examples=6)
-@given(st.floats(0.05, 20), st.sampled_from([0.01, 0.1, 0.5, 1.0]), st.integers(1, 500))
+@pytest.mark.parametrize(
+    ("target", "sampling_probability", "steps"),
+    [(0.05, 0.1365, 292), (8.0, 0.5, 100), (50.0, 0.1, 300), (1.0, 0.02, 1), (3.0, 1.0, 50), (0.01, 0.001, 100)],
+)
 def test_the_target_is_met_and_hardly_missed(target, sampling_probability, steps):
     noise = calibrate_noise_multiplier(target, DELTA, sampling_probability, steps)
     assert 0.99 * target < spent(sampling_probability, noise, steps) <= target
@@ -39,7 +39,7 @@ def test_the_target_is_met_and_hardly_missed(target, sampling_probability, steps
         ((0.0, DELTA, 0.1, 10), "target_epsilon"),
         ((float("inf"), DELTA, 0.1, 10), "target_epsilon"),
         ((float("nan"), DELTA, 0.1, 10), "target_epsilon"),
-        ((1e-9, DELTA, 0.5, 100), "target_epsilon"),
+        ((1e-3, 1e-15, 1.0, 10**9), "target_epsilon"),
         ((3.0, 1.0, 0.1, 10), "delta"),
         ((3.0, DELTA, 0.0, 10), "sampling_probability"),
         ((3.0, DELTA, 1.1, 10), "sampling_probability"),
@@ -65,7 +65,7 @@ def test_the_schedule_is_quick_and_every_value_is_a_bound():
 
 
 def test_the_schedule_says_what_its_numbers_mean():
-    event = PoissonSampler(0, 0.1, 2).event(3.0)
+    event = PoissonSampler(0, 0.3, 2).event(3.0)
     first, third = epsilon_schedule(event, [1, 3], DELTA, unit="client", mode="central")
     assert (first.delta, first.unit, first.mode, first.accountant) == (DELTA, "client", "central", "PLD")
     assert first.epsilon == pytest.approx(epsilon([(event, 1)], DELTA), rel=1e-3)

@@ -67,7 +67,10 @@ def test_read_only_arrays_can_be_set():
     [
         (lambda arrays: arrays.pop("bias"), r"none named \['bias'\]"),
         (lambda arrays: arrays.update(extra=np.zeros(1)), r"unknown \['extra'\]"),
-        (lambda arrays: arrays.update(bias=np.zeros(3, np.float32)), r"'bias': expected float32\[2\], got float32\[3\]"),
+        (
+            lambda arrays: arrays.update(bias=np.zeros(3, np.float32)),
+            r"'bias': expected float32\[2\], got float32\[3\]",
+        ),
         (lambda arrays: arrays.update(bias=np.zeros(2)), r"'bias': expected float32\[2\], got float64\[2\]"),
     ],
 )
@@ -82,5 +85,5 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_written(change, wor
 
 
 def test_a_dtype_that_numpy_lacks_is_refused_by_name():
-    with pytest.raises(ArraysError, match="'weight'.*bfloat16"):
+    with pytest.raises(ArraysError, match=r"'weight'.*bfloat16"):
         get_arrays(nn.Linear(2, 2).to(torch.bfloat16))

@@ -85,15 +85,15 @@ class LaneDecoder:
         Raises:
             PayloadError: if the words end early.
         """
-        lanes = len(self._states)
+        lanes, times = len(self._states), frequencies.astype(np.intp)
         by_slot = np.empty((SLOTS, 2), dtype=np.int64)
-        by_slot[:, 0] = np.repeat(frequencies, frequencies)
-        by_slot[:, 1] = np.arange(SLOTS) - np.repeat(np.cumsum(frequencies) - frequencies, frequencies)
+        by_slot[:, 0] = np.repeat(frequencies, times)
+        by_slot[:, 1] = np.arange(SLOTS) - np.repeat(np.cumsum(frequencies) - frequencies, times)
         slots = np.empty((-(-count // lanes), lanes), dtype=np.uint16)
         self._read_rows(by_slot, slots[: count // lanes], self._states)
         if rest := count % lanes:
             self._read_rows(by_slot, slots[-1:, :rest], self._states[:rest])
-        return np.repeat(np.arange(len(frequencies), dtype=np.uint16), frequencies)[slots.ravel()[:count]]
+        return np.repeat(np.arange(len(frequencies), dtype=np.uint16), times)[slots.ravel()[:count]]
 
     def finish(self) -> None:
         """Refuse words that were not read, and lanes that do not end where an encoder starts."""
@@ -102,7 +102,7 @@ class LaneDecoder:
 
     def _read_rows(self, by_slot: Ints, slots: NDArray[np.uint16], states: Ints) -> None:
         lanes, words, at = len(states), self._words, self._at
-        last_slot, width, lowest = (np.full(lanes, value) for value in (SLOTS - 1, SLOT_BITS, LOWEST_STATE))
+        last_slot, width, lowest = np.full((3, lanes), [[SLOTS - 1], [SLOT_BITS], [LOWEST_STATE]], np.int64)
         slot, found, under = np.empty_like(states), np.empty((lanes, 2), dtype=np.int64), np.empty(lanes, np.bool_)
         frequency, offset = found[:, 0], found[:, 1]
         for row in slots:

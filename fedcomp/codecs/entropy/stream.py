@@ -140,7 +140,7 @@ def _num_lanes(batches: Sequence[Batch]) -> int:
     groups = sum(len(batch.indices) for batch in batches)
     size = int(sum(_num_bits(batch) for batch in batches) / 8)
     fewest = -(-groups // (MAX_STEPS - len(batches)))
-    return min(max(size // 300, min(groups // 512, max(size // 100, 4)), fewest, 1), MAX_LANES)
+    return min(max(size // 400, min(groups // 512, max(size // 100, 4)), fewest, 1), MAX_LANES)
 
 
 def _num_bits(batch: Batch) -> float:

@@ -105,12 +105,14 @@ def read_frequencies(cursor: Cursor, alphabet: int) -> Ints:
 def _with_sum(slots: Ints, total: int) -> Ints:
     """Return slots changed by as little as makes their sum ``total``; the largest give or take first.
 
-    One is added to (or taken from) each of the largest entries in turn, ties by index, and again from the largest until
-    the sum is right. No entry that has a slot loses its last one; one that has none gets none.
+    Every round, each of the largest entries (ties by index) gives or takes an equal share, one at least. No entry that
+    has a slot loses its last one; one that has none gets none. Normative for groups.
     """
     slots = slots.copy()
     while excess := int(slots.sum()) - total:
         order = np.argsort(-slots, kind="stable")
-        eligible = order[slots[order] > (1 if excess > 0 else 0)][: abs(excess)]
-        slots[eligible] -= 1 if excess > 0 else -1
+        eligible = order[slots[order] > (1 if excess > 0 else 0)]
+        share = max(abs(excess) // len(eligible), 1)
+        chosen = eligible[: abs(excess)]
+        slots[chosen] -= np.minimum(share, slots[chosen] - 1) if excess > 0 else -share
     return slots

@@ -17,7 +17,7 @@ _DOMAIN = 2
 
 @dataclass(frozen=True)
 class Dither(Stage):
-    """Shifts every value by a public uniform dither, rounds it to one global step, and shifts it back on decoding.
+    """Quantizes like step, but unbiased: values are shifted by a public dither, and back on decoding.
 
     The step is ``step_rms`` times the root mean square of the values. The error is uniform on half a step either way,
     has expectation 0 and is independent of the value (Schuchman 1964; Ziv 1985). Follow it by ``rans``. The dither

@@ -11,7 +11,10 @@ from fedcomp.codecs.stage import Form, Packet, Spec, Stage
 
 @dataclass(frozen=True)
 class Float16(Stage):
-    """Rounds to IEEE half precision (nearest, ties to even); refuses magnitudes from 65520 up, never saturates."""
+    """Rounds to IEEE half precision (nearest, ties to even).
+
+    Magnitudes from 65520 up are refused (``ArraysError``), never saturated.
+    """
 
     id: ClassVar[str] = "float16"
     data_dependent = False

@@ -17,9 +17,9 @@ _DOMAIN = 1
 
 @dataclass(frozen=True)
 class RandomMask(Stage):
-    """Keeps the share ``density`` of the values, chosen by a 64-bit seed that travels in the payload.
+    """Keeps the share density of the values, chosen by a public seed.
 
-    With ``rescale`` the kept values are multiplied by size / kept, which makes the whole unbiased and its norm up to
+    64 bits of seed travel in the payload.     With ``rescale`` the kept values are multiplied by size / kept, which makes the whole unbiased and its norm up to
     that factor larger: clip again after it where sensitivity counts. (Random sparsification: Konecny et al. 2016.)
     """
 

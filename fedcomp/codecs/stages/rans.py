@@ -14,9 +14,9 @@ _SHORTEST = 64
 
 @dataclass(frozen=True)
 class Rans(Stage):
-    """Codes the values and every stream of 64 entries or more to nearly their entropy: masks, levels, halves.
+    """Brings masks, levels and halves to nearly their entropy.
 
-    Asymmetric numeral systems (Duda 2013) with one static table a stream; all of them become one section of bytes.
+    Codes the values, and every stream of 64 entries or more. Asymmetric numeral systems (Duda 2013) with one static table a stream; all of them become one section of bytes.
     What is shorter, a scale or a seed, stays a stream.
     """
 

@@ -13,9 +13,9 @@ from fedcomp.codecs.stage import Form, Packet, Spec, Stage
 
 @dataclass(frozen=True)
 class Step(Stage):
-    """One step for all values, ``step_rms`` times their root mean square, and as many levels as they need.
+    """Quantizes with a step of step_rms times the root mean square, to as many levels as that takes.
 
-    A magnitude goes up to the next level from the share ``dead_zone`` of a step on: 0.5 is the nearest level, more
+    One step for all values together; the entropy coder gives each what it needs.     A magnitude goes up to the next level from the share ``dead_zone`` of a step on: 0.5 is the nearest level, more
     widens the zone around 0, which spends fewer bits at low rates. Follow it by ``rans``. (Entropy-coded scalar
     quantization: Gish and Pierce 1968; dead zone: Sullivan 1996.)
     """

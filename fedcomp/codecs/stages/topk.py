@@ -14,9 +14,9 @@ from fedcomp.codecs.stage import Form, Packet, Spec, Stage
 
 @dataclass(frozen=True)
 class TopK(Stage):
-    """Keeps the share ``density`` of the values that is largest in magnitude, and a mask of where they were.
+    """Keeps the share density of the values that is largest in magnitude.
 
-    Exactly ``num_kept`` values are kept over all arrays together; among equal magnitudes the first ones. The rest
+    A mask tells where they were. Exactly ``num_kept`` values are kept over all arrays together; among equal magnitudes the first ones. The rest
     decodes to 0. (Top-k sparsification: Aji and Heafield 2017; Lin et al. 2018.) Follow it by ``rans``, which brings
     the mask from one bit a value to its entropy.
     """

@@ -14,7 +14,7 @@ from fedcomp.codecs.stage import Form, Packet, Spec, Stage
 
 @dataclass(frozen=True)
 class Uniform(Stage):
-    """Symmetric quantization to ``2**bit_width - 1`` levels; the scale is the largest magnitude of the payload.
+    """Quantizes to 2**bit_width - 1 levels between plus and minus the largest magnitude.
 
     ``stochastic_rounding`` makes it unbiased at twice the largest error (QSGD: Alistarh et al. 2017).
     """

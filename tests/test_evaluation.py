@@ -1,0 +1,99 @@
+"""Accuracy, loss, size and latency of a model."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fedcomp.evaluation import evaluate, model_cost, per_example_losses
+
+
+def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def metric(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    return float((outputs.argmax(dim=1) == targets).double().mean())
+
+
+class Scaled(nn.Module):
+    """Outputs are the inputs, so that every figure can be worked out by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * self.scale
+
+
+ROWS = np.log(np.array([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9], [0.6, 0.4]], np.float32))
+TARGETS = np.array([0, 1, 1, 1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_figures_by_hand(batch_size):
+    result = evaluate(Scaled(), ROWS, TARGETS, loss, metric, batch_size)
+    assert result.accuracy == 0.5
+    assert result.loss == pytest.approx(-np.log([0.8, 0.5, 0.9, 0.4]).mean(), abs=1e-6)
+
+
+def test_metric_sees_all_rows_at_once():
+    """A metric that is no mean of batches (a rank, a recall) must not be averaged over them."""
+    seen = evaluate(Scaled(), ROWS, TARGETS, loss, lambda outputs, targets: float(len(outputs)), batch_size=3)
+    assert seen.accuracy == 4.0
+
+
+def test_losses_of_each_row():
+    losses = per_example_losses(Scaled(), ROWS, TARGETS, loss, batch_size=3)
+    assert losses.dtype == np.float64
+    np.testing.assert_allclose(losses, -np.log([0.8, 0.5, 0.9, 0.4]), atol=1e-6)
+
+
+def test_memory_mapped_float16(tmp_path):
+    np.save(tmp_path / "rows.npy", ROWS.astype(np.float16))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert evaluate(Scaled(), mapped, TARGETS, loss, metric).accuracy == 0.5
+
+
+def test_eval_mode_while_it_runs_and_the_old_one_afterwards():
+    module = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm1d(2))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    assert evaluate(module, ROWS, TARGETS, loss, metric) == evaluate(module, ROWS, TARGETS, loss, metric)
+    assert module.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_cost(tmp_path):
+    module = nn.Sequential(nn.Linear(10, 5), nn.BatchNorm1d(5))
+    cost = model_cost(module, np.zeros(10, np.float32), repeats=5, warm_up=1)
+    safetensors.torch.save_file(module.state_dict(), tmp_path / "model.safetensors")
+    assert cost.parameters == 10 * 5 + 5 + 5 + 5
+    assert cost.bytes == (tmp_path / "model.safetensors").stat().st_size
+    assert 0 < cost.latency_ms < 1000
+    assert module.training
+
+
+def test_latency_follows_the_work():
+    small = model_cost(nn.Linear(8, 8), np.zeros(8, np.float32), repeats=30)
+    large = model_cost(nn.Linear(4096, 4096), np.zeros(4096, np.float32), repeats=30)
+    assert large.latency_ms > small.latency_ms
+
+
+def test_tied_weights_can_be_sized():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    module[1].weight = module[0].weight
+    assert model_cost(module, np.zeros(4, np.float32), repeats=2, warm_up=0).parameters == 16 + 4 + 4
+
+
+def test_what_cannot_be_evaluated_is_refused():
+    with pytest.raises(ValueError, match="got 0 rows and 0 targets"):
+        evaluate(Scaled(), ROWS[:0], TARGETS[:0], loss, metric)
+    with pytest.raises(ValueError, match="got 4 rows and 3 targets"):
+        per_example_losses(Scaled(), ROWS, TARGETS[:3], loss)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        evaluate(Scaled(), ROWS, TARGETS, loss, metric, 0)
+    with pytest.raises(ValueError, match="one value an example"):
+        per_example_losses(Scaled(), ROWS, TARGETS, lambda outputs, targets: loss(outputs, targets).mean())
