@@ -78,7 +78,7 @@ class Processes:
         """End every process that was started here, or by one that was: they all share this Flower home."""
         deadline = time.monotonic() + 5
         sign = signal.SIGTERM
-        while left := self._alive():
+        while left := self.alive():
             for process in left:
                 try:
                     os.kill(process, sign)
@@ -101,7 +101,8 @@ class Processes:
                 start_new_session=True,
             )
 
-    def _alive(self) -> list[int]:
+    def alive(self) -> list[int]:
+        """Return the processes that were started here and still run."""
         mark = f"FLWR_HOME={self._home}\0".encode()
         alive = []
         for path in Path("/proc").glob("[0-9]*/environ"):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
-from runs import Meddler, global_model, go, private, start, tiny
 
 from fedcomp.arrays import digest
 from fedcomp.codecs import codec_from_config
@@ -15,6 +14,7 @@ from fedcomp.privacy import FileLedger, epsilon
 from fedcomp.rng import stream
 from fedcomp.shrink import load_arrays
 from fedcomp.simulation import simulate
+from runs import Meddler, global_model, go, private, start, tiny
 from simulations import reference
 
 CONFIGS = {
@@ -190,7 +190,7 @@ def test_nobody_left_in_the_first_round_ends_the_run_with_reasons(tmp_path):
     def meddle(message, reply, client):
         raise ZeroDivisionError("boom")
 
-    with pytest.raises(RunError, match="counted no update of 3 clients.*boom"):
+    with pytest.raises(RunError, match=r"counted no update of 3 clients.*boom"):
         go(start(tiny(), tmp_path / "run"), Meddler(meddle))
 
 

@@ -19,8 +19,9 @@ _DOMAIN = 1
 class RandomMask(Stage):
     """Keeps the share density of the values, chosen by a public seed.
 
-    64 bits of seed travel in the payload.     With ``rescale`` the kept values are multiplied by size / kept, which makes the whole unbiased and its norm up to
-    that factor larger: clip again after it where sensitivity counts. (Random sparsification: Konecny et al. 2016.)
+    64 bits of seed travel in the payload. With ``rescale`` the kept values are multiplied by size / kept, which makes
+    the whole unbiased and its norm up to that factor larger: clip again after it where sensitivity counts. (Random
+    sparsification: Konecny et al. 2016.)
     """
 
     density: float = number(0.1, 0, 1, open_low=True)

@@ -16,8 +16,8 @@ _SHORTEST = 64
 class Rans(Stage):
     """Brings masks, levels and halves to nearly their entropy.
 
-    Codes the values, and every stream of 64 entries or more. Asymmetric numeral systems (Duda 2013) with one static table a stream; all of them become one section of bytes.
-    What is shorter, a scale or a seed, stays a stream.
+    Codes the values, and every stream of 64 entries or more. Asymmetric numeral systems (Duda 2013) with one static
+    table a stream; all of them become one section of bytes. What is shorter, a scale or a seed, stays a stream.
     """
 
     id: ClassVar[str] = "rans"

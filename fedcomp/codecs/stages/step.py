@@ -15,9 +15,10 @@ from fedcomp.codecs.stage import Form, Packet, Spec, Stage
 class Step(Stage):
     """Quantizes with a step of step_rms times the root mean square, to as many levels as that takes.
 
-    One step for all values together; the entropy coder gives each what it needs.     A magnitude goes up to the next level from the share ``dead_zone`` of a step on: 0.5 is the nearest level, more
-    widens the zone around 0, which spends fewer bits at low rates. Follow it by ``rans``. (Entropy-coded scalar
-    quantization: Gish and Pierce 1968; dead zone: Sullivan 1996.)
+    One step for all values together; the entropy coder gives each what it needs. A magnitude goes up to the next
+    level from the share ``dead_zone`` of a step on: 0.5 is the nearest level, more widens the zone around 0, which
+    spends fewer bits at low rates. Follow it by ``rans``. (Entropy-coded scalar quantization: Gish and Pierce 1968;
+    dead zone: Sullivan 1996.)
     """
 
     step_rms: float = number(1.0, MIN_STEP_RMS, MAX_STEP_RMS)

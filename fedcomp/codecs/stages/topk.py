@@ -16,9 +16,9 @@ from fedcomp.codecs.stage import Form, Packet, Spec, Stage
 class TopK(Stage):
     """Keeps the share density of the values that is largest in magnitude.
 
-    A mask tells where they were. Exactly ``num_kept`` values are kept over all arrays together; among equal magnitudes the first ones. The rest
-    decodes to 0. (Top-k sparsification: Aji and Heafield 2017; Lin et al. 2018.) Follow it by ``rans``, which brings
-    the mask from one bit a value to its entropy.
+    A mask tells where they were. Exactly ``num_kept`` values are kept over all arrays together; among equal
+    magnitudes the first ones. The rest decodes to 0. (Top-k sparsification: Aji and Heafield 2017; Lin et al. 2018.)
+    Follow it by ``rans``, which brings the mask from one bit a value to its entropy.
     """
 
     density: float = number(0.05, 0, 1, open_low=True)
