@@ -108,7 +108,7 @@ class StudentConfig(_Section):
     learning_rate: PositiveFloat = 2e-3
     temperature: PositiveFloat = 2.0
     copies: Positive = 4
-    """Versions of each public image: itself, and others that are shifted and mirrored; 1 where that changes the class."""
+    """Versions of each public image: itself, and some shifted and mirrored; 1 where that changes the class."""
     hard_label_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the loss that comes from the public labels; the rest from the teacher."""
 

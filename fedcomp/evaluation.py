@@ -76,14 +76,14 @@ def per_example_losses(
     return np.asarray(losses)
 
 
-def model_cost(module: nn.Module, example: NDArray[Any], repeats: int = 200, warm_up: int = 20) -> ModelCost:
-    """Return the size of ``module`` and its median time for ``example``, one row without the leading axis.
+def model_cost(module: nn.Module, rows: NDArray[Any], repeats: int = 200, warm_up: int = 20) -> ModelCost:
+    """Return the size of ``module`` and its median time for the first of ``rows [n, ...]``, alone.
 
     The time is measured, so it differs from run to run; compare ratios taken on one machine at one time.
     """
     parameters = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
     state = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
-    row, seconds = _tensor(example[None]), []
+    row, seconds = _tensor(rows[:1]), []
     with _eval_mode(module), _one_thread():
         for _ in range(warm_up + repeats):
             start = time.perf_counter()

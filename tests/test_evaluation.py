@@ -68,7 +68,7 @@ def test_eval_mode_while_it_runs_and_the_old_one_afterwards():
 
 def test_cost(tmp_path):
     module = nn.Sequential(nn.Linear(10, 5), nn.BatchNorm1d(5))
-    cost = model_cost(module, np.zeros(10, np.float32), repeats=5, warm_up=1)
+    cost = model_cost(module, np.zeros((3, 10), np.float32), repeats=5, warm_up=1)
     safetensors.torch.save_file(module.state_dict(), tmp_path / "model.safetensors")
     assert cost.parameters == 10 * 5 + 5 + 5 + 5
     assert cost.bytes == (tmp_path / "model.safetensors").stat().st_size
@@ -77,15 +77,15 @@ def test_cost(tmp_path):
 
 
 def test_latency_follows_the_work():
-    small = model_cost(nn.Linear(8, 8), np.zeros(8, np.float32), repeats=30)
-    large = model_cost(nn.Linear(4096, 4096), np.zeros(4096, np.float32), repeats=30)
+    small = model_cost(nn.Linear(8, 8), np.zeros((1, 8), np.float32), repeats=30)
+    large = model_cost(nn.Linear(4096, 4096), np.zeros((1, 4096), np.float32), repeats=30)
     assert large.latency_ms > small.latency_ms
 
 
 def test_tied_weights_can_be_sized():
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     module[1].weight = module[0].weight
-    assert model_cost(module, np.zeros(4, np.float32), repeats=2, warm_up=0).parameters == 16 + 4 + 4
+    assert model_cost(module, np.zeros((1, 4), np.float32), repeats=2, warm_up=0).parameters == 16 + 4 + 4
 
 
 def test_what_cannot_be_evaluated_is_refused():

@@ -1,43 +1,15 @@
 """Files survive kills, full disks and each other."""
 
-import contextlib
 import os
-import resource
-import signal
 import stat
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hardships import disk_full_at, in_children, killed_while
 
 from fedcomp import files
 from fedcomp.errors import RunError
 from fedcomp.files import append_synced, write_atomic
-
-
-@contextlib.contextmanager
-def disk_full_at(size: int) -> Iterator[None]:
-    """No file may grow past ``size``: the kernel writes what fits and then fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def killed_after(seconds: float, work: Callable[[], None]) -> None:
-    """Run ``work`` over and over in a child process and kill it."""
-    child = os.fork()
-    if child == 0:
-        with contextlib.suppress(BaseException):
-            while True:
-                work()
-        os._exit(1)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def names(path: Path) -> list[str]:
@@ -111,12 +83,8 @@ def test_a_kill_leaves_the_old_or_the_new_file(tmp_path):
     contents = [bytes([value]) * 300_000 for value in range(3)]
     write_atomic(path, contents[0])
 
-    def work() -> None:
-        for content in contents:
-            write_atomic(path, content)
-
     for attempt in range(12):
-        killed_after(0.002 + 0.003 * attempt, work)
+        killed_while(lambda number: write_atomic(path, contents[number % 3]), 0.003 * attempt)
         assert path.read_bytes() in contents
 
 
@@ -124,11 +92,12 @@ def test_a_kill_leaves_whole_lines_and_at_most_one_torn_last_one(tmp_path):
     path = tmp_path / "log"
     line = b"x" * 5000 + b"\n"
     for attempt in range(6):
-        killed_after(0.004 + 0.004 * attempt, lambda: append_synced(path, line))
-        *whole, last = path.read_bytes().split(b"\n")
-        assert set(whole) <= {line[:-1]}
-        assert line.startswith(last)
-        path.write_bytes(b"")
+        last = killed_while(lambda number: append_synced(path, line), 0.004 * attempt)
+        *whole, torn = path.read_bytes().split(b"\n")
+        assert set(whole) == {line[:-1]}
+        assert last + 1 <= len(whole) <= last + 2, "every line that was reported is there"
+        assert line.startswith(torn)
+        path.unlink()
 
 
 def test_lines_are_appended_and_synced(tmp_path, monkeypatch):
@@ -180,13 +149,10 @@ def test_taking_back_never_takes_what_another_writer_appended(tmp_path, monkeypa
 def test_two_processes_append_whole_lines(tmp_path):
     path = tmp_path / "log"
     lines = [bytes([letter]) * 3000 + b"\n" for letter in b"ab"]
-    children = []
-    for line in lines:
-        child = os.fork()
-        if child == 0:
-            for _ in range(40):
-                append_synced(path, line)
-            os._exit(0)
-        children.append(child)
-    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+
+    def work(line: bytes) -> None:
+        for _ in range(40):
+            append_synced(path, line)
+
+    in_children(*(lambda line=line: work(line) for line in lines))
     assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(lines * 40)

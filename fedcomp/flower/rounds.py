@@ -9,7 +9,7 @@ from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from fedcomp.aggregation import ServerModel
-from fedcomp.arrays import Array, digest, fp32_bytes
+from fedcomp.arrays import Array, digest, fp32_bytes, num_values
 from fedcomp.codecs import codec_from_config
 from fedcomp.errors import FedcompError
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
@@ -68,7 +68,7 @@ class Rounds:
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             peer = self._peers[node]
             try:
-                update, num_examples = self._update(peer, content, round_number)
+                update, num_examples = self._update(peer, content, round_number, num_values(server_model.model))
                 state = self._plan.aggregator.accumulate(state, update, num_examples)
             except FedcompError as error:
                 traffic.refuse(peer.name, error)
@@ -139,12 +139,13 @@ class Rounds:
         sealed = self._own.seal(self._peers[node], inner, round_number, self._plan.downlink.digest())
         return pack(Frame({"run": self._own.run, "round": round_number}, (sealed,)))
 
-    def _update(self, peer: Peer, content: bytes, round_number: int) -> tuple[dict[str, Array], int]:
+    def _update(self, peer: Peer, content: bytes, round_number: int, max_values: int) -> tuple[dict[str, Array], int]:
         inner = unpack(self._own.open(peer, _accepted(content), round_number, self._plan.uplink.digest()))
         if len(inner.parts) != 1:
             raise FedcompError(f"expected one encoded update, got {len(inner.parts)} parts")
         weighted = self._plan.config.server.weighting == "examples"
-        return self._plan.uplink.decode(inner.parts[0]), inner.number("num_examples") if weighted else 1
+        update = self._plan.uplink.decode(inner.parts[0], max_values=max_values)
+        return update, inner.number("num_examples") if weighted else 1
 
     def _forget_if_lost(self, node: int, content: bytes) -> None:
         """Greet a client again that refused: it may have lost the run or the model that we think it holds."""

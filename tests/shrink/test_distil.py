@@ -31,8 +31,10 @@ def teacher(raw: np.ndarray) -> np.ndarray:
 
 
 def run(module: nn.Module, public: Split | None = None, ask=teacher, seed: int = 0, **changes) -> nn.Module:
-    values = {"temperature": 2.0, "epochs": 25, "batch_size": 20, "learning_rate": 0.02, "hard_label_weight": 0.0}
-    return distil(module, public or rows(), ask, rng=np.random.default_rng(seed), **(values | changes))
+    values = {"temperature": 2.0, "epochs": 15, "batch_size": 20, "learning_rate": 0.03, "hard_label_weight": 0.0}
+    return distil(
+        module, rows() if public is None else public, ask, rng=np.random.default_rng(seed), **(values | changes)
+    )
 
 
 def agreement(module: nn.Module) -> float:
@@ -146,13 +148,5 @@ def test_loss_by_hand():
     ],
 )
 def test_values_out_of_range_are_refused(changes, words):
-    if "public" in changes:
-        with pytest.raises(ValueError, match=words):
-            distil(
-                *(student(), changes["public"], teacher),
-                **{"temperature": 2.0, "epochs": 1, "batch_size": 2, "learning_rate": 0.1, "hard_label_weight": 0.0},
-                rng=np.random.default_rng(0),
-            )
-        return
     with pytest.raises(ValueError, match=words):
         run(student(), **changes)

@@ -99,10 +99,9 @@ def test_a_damaged_file_loads_or_is_refused_and_nothing_else(tmp_path, place, va
     place %= len(content)
     content[place] = value
     path.write_bytes(content[:place] if cut else content)
+    refusal = ""
     try:
-        arrays, _ = load_arrays(path)
+        load_arrays(path)
     except RunError as error:
-        assert str(path) in str(error)
-    else:
-        assert not cut
-        assert len(arrays) == len(ARRAYS)
+        refusal = str(error)
+    assert (str(path) in refusal) if cut else (not refusal or str(path) in refusal)

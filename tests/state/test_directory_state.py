@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import resource
 import stat
 
 import pytest
-from contracts.client_state_suite import generation, in_children
+from contracts.client_state_suite import generation
+from hardships import disk_full_at, in_children
 
 from fedcomp.crypto import KeyPair
 from fedcomp.crypto.at_rest import StorageCipher
@@ -116,13 +116,8 @@ def test_what_a_killed_save_left_behind_is_swept_up(tmp_path):
 
 def test_a_full_disk_is_reported_and_the_former_state_is_there(store):
     store.save("a", generation(1))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(StateError, match=r"cannot write .*: File too large"):
-            store.save("a", {"x": b"x" * 100_000})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with disk_full_at(20_000), pytest.raises(StateError, match=r"cannot write .*: File too large"):
+        store.save("a", {"x": b"x" * 100_000})
     assert store.load("a") == generation(1)
     assert len(list(store.path.iterdir())) == 2, "no half of a file is left"
 

@@ -1,11 +1,11 @@
 """One SQLite file for all clients of a simulation: shared values, several processes, damage."""
 
 import contextlib
-import resource
 import sqlite3
 
 import pytest
-from contracts.client_state_suite import generation, in_children
+from contracts.client_state_suite import generation
+from hardships import disk_full_at, in_children
 
 from fedcomp.state import SqliteClientState, StateError
 
@@ -123,15 +123,10 @@ def test_a_writer_that_does_not_let_go_is_reported(tmp_path):
 
 def test_a_full_disk_is_reported_and_the_store_goes_on(tmp_path):
     path = tmp_path / "c.sqlite"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with contextlib.closing(SqliteClientState(path)) as store:
         store.save("a", generation(1))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
-        try:
-            with pytest.raises(StateError, match="client states in"):
-                store.save("a", {"model": b"m" * 1_000_000})
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with disk_full_at(200_000), pytest.raises(StateError, match="client states in"):
+            store.save("a", {"model": b"m" * 1_000_000})
         assert store.load("a") == generation(1)
         store.save("a", generation(2))
         assert store.load("a") == generation(2)

@@ -161,7 +161,7 @@ def test_a_bad_record_neither_fails_nor_poisons(value):
 
 
 def test_batches_are_poisson_and_differ_between_calls():
-    """Sizes of 400 batches of Binomial(20, 0.5): their variance within 5 standard errors; a fixed size is caught."""
+    """Sizes of 200 batches of Binomial(20, 0.5): their variance within 5 standard errors; a fixed size is caught."""
 
     sizes: list[int] = []
 
@@ -175,18 +175,18 @@ def test_batches_are_poisson_and_differ_between_calls():
             return self.linear(inputs)
 
     for _ in range(2):
-        train(Counting(), sampler=PoissonSampler(20, 0.5, 200), engine=GhostClipping)
+        train(Counting(), sampler=PoissonSampler(20, 0.5, 100), engine=GhostClipping)
     drawn = np.array(sizes)
-    assert len(drawn) == 400
+    assert len(drawn) == 200
 
     def poisson(values: np.ndarray) -> bool:
         return bool(
-            abs(values.var() - 5.0) < 5 * 5.0 * np.sqrt(2 / 400) and abs(values.mean() - 10) < 5 * np.sqrt(5 / 400)
+            abs(values.var() - 5.0) < 5 * 5.0 * np.sqrt(2 / 200) and abs(values.mean() - 10) < 5 * np.sqrt(5 / 200)
         )
 
     assert poisson(drawn)
-    assert not poisson(np.full(400, 10))
-    assert (drawn[:200] != drawn[200:]).any()
+    assert not poisson(np.full(200, 10))
+    assert (drawn[:100] != drawn[100:]).any()
 
 
 def test_batch_norm_is_refused_by_layer():

@@ -1,0 +1,1 @@
+"""What an operator of an edge device runs."""
