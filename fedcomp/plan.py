@@ -6,6 +6,7 @@ once; after a plan exists, nothing about the order of a round is decided anywher
 
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,6 +34,7 @@ from fedcomp.training import check_private_model
 
 BUILT_MODES = ("none", "local")
 Rows = NDArray[np.int64]
+_KEPT_SPLITS = 16
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,15 @@ class Plan:
 
     def client_split(self, client: int) -> Split:
         """Return the rows that client number ``client`` holds, without what only a student eats."""
-        rows = self.split_rows[0][client]
-        train = self.task.train()
+        return self._kept_splits(client)
+
+    @cached_property
+    def _kept_splits(self) -> Callable[[int], Split]:
+        # a few silos train every round, and gathering their rows costs more than a step; many devices rarely come back
+        return functools.lru_cache(maxsize=_KEPT_SPLITS)(self._gather)
+
+    def _gather(self, client: int) -> Split:
+        rows, train = self.split_rows[0][client], self.task.train()
         inputs = np.asarray(train.inputs[rows])
         return Split(inputs, train.targets[rows], inputs)
 
@@ -227,7 +236,7 @@ def _codec(spec: list[CodecSpec], key: str, problems: list[str]) -> Codec | None
 
 def _task(config: Config, problems: list[str]) -> Task | None:
     try:
-        task = load_task(config.task)
+        task = _loaded(config.task)
         if config.privacy.mode == "local":
             check_private_model(task.model(0))
     except ConfigError as error:
@@ -239,6 +248,12 @@ def _task(config: Config, problems: list[str]) -> Task | None:
         problems.append(f"task: {error}")
         return None
     return task
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(name: str) -> Task:
+    # plans of one process share a task, and with it the rows that it holds in memory
+    return load_task(name)
 
 
 def _order(config: Config, uplink: Codec, problems: list[str]) -> Order:

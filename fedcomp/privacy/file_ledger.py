@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from fedcomp.files import append_synced, sync_directory
+from fedcomp.files import append_synced
 from fedcomp.privacy.accounting import epsilon
 from fedcomp.privacy.budget import Budget, BudgetExceeded, merge
 from fedcomp.privacy.entry import GENESIS, Charge, Details, Entry, LedgerError
@@ -61,8 +61,6 @@ class FileLedger:
                 self._check_budget(charge, budget)
             entry = Entry.after(self._last(), charge, time.time())
             append_synced(self.path, entry.to_line())
-            if entry.index == 0:
-                sync_directory(self.path.parent)
             self._read_on()
             return entry
 

@@ -13,6 +13,11 @@ import dp_accounting as dp
 from fedcomp.privacy import FileLedger, file_ledger
 
 
+def say(word):
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -25,7 +30,7 @@ def write_half_and_die(path, line):
 
 def main(path, subject, first, last, how="", at="0"):
     ledger = FileLedger(Path(path))
-    print("ready", flush=True)
+    say("ready")
     sys.stdin.readline()
     for server_round in range(int(first), int(last)):
         if how == "half" and server_round == int(at):
@@ -33,7 +38,7 @@ def main(path, subject, first, last, how="", at="0"):
         if how == "fsync" and server_round == int(at):
             os.fsync = lambda descriptor: die()
         ledger.compose(subject, dp.GaussianDpEvent(30.0), run="run", server_round=server_round)
-        print(server_round, flush=True)
+        say(server_round)
 
 
 if __name__ == "__main__":

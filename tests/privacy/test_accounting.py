@@ -86,7 +86,7 @@ def test_the_branch_that_forgets_its_count_is_refused():
         epsilon([(event, 10)], DELTA)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 @given(st.floats(0.05, 1.0), st.floats(1.0, 10), st.integers(1, 200))
 def test_pld_is_below_rdp_and_coarse_is_above_fine(sampling_probability, noise_multiplier, steps):
     event = step(sampling_probability, noise_multiplier)

@@ -1,5 +1,6 @@
 """One line of a ledger: canonical, hashed, and an error with a name for everything else."""
 
+import hashlib
 import json
 
 import dp_accounting as dp
@@ -98,8 +99,6 @@ def test_wrong_charges_with_a_right_hash_raise_ledger_errors_alone(name, value):
 
 
 def rehashed(tree):
-    import hashlib
-
     content = {key: value for key, value in tree.items() if key != "hash"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     whole = {**content, "hash": hashlib.sha256(text.encode()).hexdigest()}
