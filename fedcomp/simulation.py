@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, RecordDict
-
 from fedcomp.config import Config
-from fedcomp.flower.grid import SERVER_NODE_ID, LocalGrid
+from fedcomp.flower.grid import LocalGrid
 from fedcomp.flower.server import server_app
 from fedcomp.outcome import Observer
 from fedcomp.plan import make_plan
@@ -62,9 +60,8 @@ def resume(path: Path | str, *, observer: Observer | None = None) -> SimulationR
 def _carry_out(run: RunDirectory, observer: Observer | None) -> SimulationResult:
     config = run.config()
     place = str(run.path.resolve())
-    context = Context(1, SERVER_NODE_ID, {}, RecordDict(), {"run-dir": place})
     with quiet_flower(), _grid(config, place) as grid:
-        server_app(observer)(grid, context)
+        grid.serve(server_app(observer), {"run-dir": place})
     return SimulationResult(run.path, json.loads((run.path / "summary.json").read_text()))
 
 

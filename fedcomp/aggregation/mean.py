@@ -84,5 +84,6 @@ def _add(state: SumState, update: Arrays, weight: int) -> SumState:
 def _mean(state: SumState) -> dict[str, Array]:
     if state.weight == 0:
         raise AggregationError("expected at least one update to aggregate, got none")
-    unit = 1.0 / (2.0**FRACTION_BITS * state.weight)
-    return {name: np.asarray(total * unit, dtype=state.like[name].dtype) for name, total in state.totals.items()}
+    # divided, not multiplied by 1 / units: the mean of equal updates is that update, which takes a single rounding
+    units = 2.0**FRACTION_BITS * state.weight
+    return {name: np.asarray(total / units, dtype=state.like[name].dtype) for name, total in state.totals.items()}

@@ -6,6 +6,7 @@ never costs a second release.
 """
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class _Memory:
 
     run: str
     plan: Plan
+    session: str
     channel: Channel | None
     version: int
     replied: int
@@ -84,7 +86,9 @@ def _hello(frame: Frame, place: Place) -> Frame:
     about = json.loads(stored.get("about", b"{}"))
     if about.get("run") != run:
         key = place.key or KeyPair.generate()
-        about = {"run": run, "version": -1, "replied": 0}
+        # Who left a run and joins it again has forgotten its replies, so its rounds are trained, and charged, anew: the
+        # session is part of what a charge is for. Otherwise a server could have one charge answered with many noises.
+        about = {"run": run, "version": -1, "replied": 0, "session": secrets.token_hex(8)}
         stored = {"key": key_pair_to_bytes(key)}
     about["server_key"] = server_key.hex()
     stored = {**stored, "config": config_json.encode(), "about": json.dumps(about).encode()}
@@ -103,7 +107,7 @@ def _train(frame: Frame, place: Place) -> Frame:
     if round_number == memory.replied:
         return _seal(memory, memory.stored["reply"], place.name, round_number)
     model = _receive_model(memory, inner)
-    reply = _encode(plan, _protected_update(plan, place, model, memory.run, round_number), place.name, round_number)
+    reply = _encode(plan, _protected_update(memory, place, model, round_number), place.name, round_number)
     about = {**json.loads(memory.stored["about"]), "version": inner.number("version"), "replied": round_number}
     kept = {"reply": reply, "about": json.dumps(about).encode(), "model": _STORED.encode(model, rng=stream(0))}
     place.state.save(place.name, {**memory.stored, **kept})
@@ -119,7 +123,7 @@ def _remember(place: Place, run: str) -> _Memory:
     channel = None
     if plan.config.envelope.enabled:
         channel = Channel(key_pair_from_bytes(stored["key"]), bytes.fromhex(about["server_key"]), run)
-    return _Memory(run, plan, channel, about["version"], about["replied"], stored)
+    return _Memory(run, plan, about["session"], channel, about["version"], about["replied"], stored)
 
 
 def _open(memory: _Memory, frame: Frame, name: str, round_number: int) -> bytes:
@@ -155,15 +159,16 @@ def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
 
 
 def _protected_update(
-    plan: Plan, place: Place, model: Arrays, run: str, round_number: int
+    memory: _Memory, place: Place, model: Arrays, round_number: int
 ) -> tuple[PrivateUpdate | Arrays, int | None]:
     """Train on this client's rows; the number of examples comes with the update where no privacy is claimed."""
+    plan = memory.plan
     module = plan.task.model(plan.model_seed())
     set_arrays(module, model)
     split = plan.client_split(place.index)
     with single_thread():
         if plan.private:
-            return _private_update(plan, place, module, split, run, round_number), None
+            return _private_update(memory, place, module, split, round_number), None
         training = plan.config.training
         result = train_plain(
             module,
@@ -179,10 +184,9 @@ def _protected_update(
     return result.update, result.num_examples
 
 
-def _private_update(
-    plan: Plan, place: Place, module: nn.Module, split: Split, run: str, round_number: int
-) -> PrivateUpdate:
+def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Split, round_number: int) -> PrivateUpdate:
     """Charge the ledger, then train. A round that was charged and then lost to a kill is trained under its charge."""
+    plan = memory.plan
     privacy = plan.config.privacy
     if plan.round_event is None or privacy.noise_multiplier is None or privacy.nominal_examples is None:
         raise Refusal("a private mode without noise or without nominal_examples is not trained")
@@ -190,8 +194,9 @@ def _private_update(
         f"{plan.task.dataset_id()}/{place.name}",
         plan.round_event,
         budget=plan.budget,
-        run=run,
+        run=memory.run,
         server_round=round_number,
+        release=f"update/{memory.session}",
         sensitivity=privacy.max_grad_norm,
         noise_std=privacy.noise_multiplier * privacy.max_grad_norm,
         sampler="poisson",

@@ -13,7 +13,7 @@ from types import TracebackType
 from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig, UserConfigValue
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
+from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -140,6 +140,10 @@ class LocalGrid(Grid):
         for message_id in outstanding:
             self._forget(message_id)
         return replies
+
+    def serve(self, app: ServerApp, run_config: UserConfig) -> None:
+        """Run a ServerApp on this grid, to its end; ``run_config`` is what it finds in its context."""
+        app(self, Context(self._run.run_id, SERVER_NODE_ID, {}, RecordDict(), run_config))
 
     def close(self) -> None:
         """End the worker processes and take no more messages; may be called twice."""

@@ -24,6 +24,11 @@ def test_values_are_rounded_to_the_grid_to_even():
     assert mean_of(1.5 * step) == 2 * step
 
 
+def test_the_mean_of_equal_updates_is_that_update():
+    assert [mean_of(*[1.0] * count) for count in range(1, 60)] == [1.0] * 59
+    assert 49 * (1 / 49) != 1, "the control: multiplying by the reciprocal rounds twice"
+
+
 def test_the_largest_sum_that_fits_is_exact():
     assert mean_of(2.0**21, 2.0**21) == 2.0**21
     assert mean_of(2.0**21 - 2.0**-30, 2.0**21 - 2.0**-30) == 2.0**21 - 2.0**-30

@@ -20,11 +20,12 @@ def test_flwr_run_on_ray_finishes_a_run_that_equals_localgrid(processes: Process
     go(local)
 
     processes.start_superlink("--simulation")
-    places = f'config="{local.path / "config.toml"}" out="{tmp_path / "out"}" state-dir="{tmp_path / "state"}"'
+    places = f'config="{local.path / "config.toml"}" out="{tmp_path / "out"}" state-dir="{tmp_path / "out" / "same"}"'
     printed = processes.flwr_run(places, "--federation-config", "num-supernodes=2")
 
     simulated = tmp_path / "out" / "same"
     assert (simulated / "summary.json").exists(), f"{printed}\n{processes.logs()}"
     assert digest(load_file(simulated / "global.safetensors")) == digest(global_model(local))
+    assert (simulated / "clients.sqlite").exists()
     processes.end()
     assert not processes.alive()

@@ -7,11 +7,14 @@ from flwr.app import ArrayRecord, Message, RecordDict
 from fedcomp.arrays import digest
 from fedcomp.codecs import codec_from_config
 from fedcomp.errors import RunError
-from fedcomp.flower import place
+from fedcomp.flower import LocalGrid, place
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
+from fedcomp.flower.server import carry_out
+from fedcomp.outcome import Observer
 from fedcomp.plan import make_plan
 from fedcomp.privacy import FileLedger, epsilon
 from fedcomp.rng import stream
+from fedcomp.run_files import RunDirectory
 from fedcomp.shrink import load_arrays
 from fedcomp.simulation import simulate
 from runs import Meddler, global_model, go, private, start, tiny
@@ -248,3 +251,22 @@ def test_a_changed_config_is_another_plan(tmp_path):
     run.config_path.write_text(text.replace("learning_rate = 0.5", "learning_rate = 0.6"))
     with pytest.raises(RunError, match="changed since the run was started"):
         go(run)
+
+
+def test_a_client_that_is_called_away_and_back_is_charged_for_every_noise(tmp_path):
+    """A server that greets a client for another run and back again must not get two noises for one charge."""
+    payloads, run = set(), start(private(rounds=1), tmp_path / "run")
+    other = start(private(rounds=1, seed=5), tmp_path / "other")
+
+    def look(message, reply, client):
+        payloads.add(unpack(from_message(reply)).parts[0])
+        return reply
+
+    for _ in range(3):
+        for path in (run.path, other.path):
+            for name in ("checkpoint.safetensors", "metrics.jsonl"):
+                (path / name).unlink(missing_ok=True)
+            with LocalGrid(Meddler(look), 3, node_config={"state-dir": str(tmp_path)}) as grid:
+                carry_out(grid, RunDirectory.open(path), Observer())
+    charged = len(FileLedger(tmp_path / "ledger.jsonl").entries())
+    assert charged == len(payloads) == 3 * 2 * 3

@@ -1,0 +1,124 @@
+"""Plans: what fits, what is refused, and that server and client build equal ones."""
+
+import numpy as np
+import pytest
+
+from fedcomp.config import config_from_dict
+from fedcomp.errors import ConfigError
+from fedcomp.plan import make_plan, plan_from_json
+from fedcomp.privacy import epsilon
+
+CODECS = {
+    "none": [],
+    "data dependent": [{"id": "topk", "density": 0.1}, {"id": "uniform", "bit_width": 4}, {"id": "rans"}],
+    "public support": [{"id": "random-mask", "density": 0.5}, {"id": "dither", "step_rms": 1.0}, {"id": "rans"}],
+}
+LOCAL = {
+    "mode": "local",
+    "target_epsilon": 8.0,
+    "delta": 1e-4,
+    "sampling_probability": 0.2,
+    "nominal_examples": 100,
+}
+
+
+def config(**changes):
+    tree = {"task": "digits", "rounds": 4, "student": {"enabled": False}, "clients": {"population": 4}}
+    return config_from_dict({**tree, **changes})
+
+
+def problems(**changes):
+    with pytest.raises(ConfigError) as caught:
+        make_plan(config(**changes))
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("mode", ["none", "local"])
+def test_built_modes_take_every_codec(mode, codec):
+    privacy = LOCAL if mode == "local" else {}
+    plan = make_plan(config(privacy=privacy, uplink=CODECS[codec]))
+    assert plan.uplink.data_dependent == (codec != "none")
+    assert plan.private == (mode == "local")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("mode", ["central", "distributed"])
+def test_modes_that_are_not_built_are_refused(mode, codec):
+    assert any("privacy.mode" in p for p in problems(privacy={**LOCAL, "mode": mode}, uplink=CODECS[codec]))
+
+
+def test_a_weighted_private_mean_is_refused():
+    found = problems(privacy=LOCAL, server={"weighting": "examples"})
+    assert any("weighted sum" in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"clients": {"population": 4, "cohort": 2}}, "clients.cohort"),
+        ({"clients": {"population": 4, "sampling": "fixed"}}, "clients.cohort"),
+        ({"clients": {"population": 4, "cohort": 5, "sampling": "fixed"}}, "clients.cohort"),
+        ({"training": {"local_steps": 1, "local_epochs": 1}}, "training.local_epochs"),
+        ({"student": {"enabled": True}}, "data.public_examples"),
+        ({"privacy": {**LOCAL, "nominal_examples": None}}, "privacy.nominal_examples"),
+        ({"privacy": {**LOCAL, "delta": 0.02}}, "privacy.delta"),
+        ({"privacy": {**LOCAL, "target_epsilon": None}}, "privacy.target_epsilon"),
+        ({"privacy": LOCAL, "training": {"local_epochs": 2}}, "training.local_epochs"),
+        ({"privacy": LOCAL, "training": {"momentum": 0.9}}, "training.momentum"),
+        ({"uplink": [{"id": "topk", "density": 1.5}]}, "uplink[0].density"),
+        ({"downlink": [{"id": "zip"}]}, "downlink[0].id"),
+        ({"task": "nowhere"}, "task"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, words):
+    assert any(problem.startswith(words) for problem in problems(**changes)), problems(**changes)
+
+
+def test_all_problems_come_at_once():
+    found = problems(privacy={**LOCAL, "nominal_examples": None}, uplink=[{"id": "zip"}], training={"momentum": 0.5})
+    assert len(found) >= 3
+
+
+def test_the_noise_is_calibrated_to_the_target():
+    plan = make_plan(config(privacy=LOCAL))
+    spent = plan.spent_after(4)
+    assert 0.99 * 8 < spent.epsilon <= 8
+    assert plan.epsilon_by_round()[-1] == pytest.approx(spent.epsilon)
+    assert spent.epsilon == pytest.approx(epsilon([(plan.round_event, 4)], 1e-4))
+
+
+def test_server_and_client_build_equal_plans_from_the_resolved_config():
+    plan = make_plan(config(privacy=LOCAL))
+    other = plan_from_json(plan.config.to_json())
+    assert other.digest() == plan.digest()
+    assert other.round_event == plan.round_event
+    assert [list(rows) for rows in other.split_rows[0]] == [list(rows) for rows in plan.split_rows[0]]
+
+
+def test_shares_and_the_public_slice_are_disjoint():
+    plan = make_plan(config(data={"public_examples": 100}))
+    shares, public = plan.split_rows
+    everything = np.concatenate([*shares, public])
+    assert len(np.unique(everything)) == len(everything) == len(plan.task.train())
+
+
+def test_a_share_smaller_than_a_batch_is_refused_under_privacy():
+    plan = make_plan(config(privacy={**LOCAL, "nominal_examples": 5000, "delta": 1e-5}))
+    with pytest.raises(ConfigError, match=r"holds .* rows, fewer than a batch"):
+        plan.check_shares()
+
+
+def test_a_model_with_batch_norm_is_refused_under_privacy(tmp_path, monkeypatch):
+    (tmp_path / "normed_task.py").write_text(
+        "import numpy as np\n"
+        "from torch import nn\n"
+        "from fedcomp.tasks import ArrayTask\n"
+        "def task():\n"
+        "    rows = np.zeros((8, 4), np.float32), np.zeros(8, np.int64)\n"
+        "    make = lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))\n"
+        "    return ArrayTask('normed', 2, rows, rows, make)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = problems(task="normed_task:task", privacy=LOCAL)
+    assert any("'1'" in problem and "BatchNorm" in problem and "GroupNorm" in problem for problem in found), found
