@@ -18,7 +18,7 @@ from torch.nn import functional
 from fedcomp.tasks.base import Split
 
 Teacher = Callable[[NDArray[Any]], NDArray[Any]]
-_SHIFT = 2
+_SHIFT = 1
 
 
 def distil(
@@ -37,9 +37,9 @@ def distil(
 ) -> nn.Module:
     """Return a trained copy of ``student``, in eval mode.
 
-    Images (``[n, channels, height, width]``) are seen in ``copies`` versions: as they are, and shifted by up to two
-    pixels and mirrored at random. The teacher labels every version once, up front. An epoch shows every row once, in a
-    version drawn at random. AdamW, with a learning rate that falls to zero along a cosine.
+    Images (``[n, channels, height, width]``) are seen in ``copies`` versions (see ``image_versions``). The teacher
+    labels every version once, up front. An epoch shows every row once, in a version drawn at random. AdamW, with a
+    learning rate that falls to zero along a cosine.
 
     Args:
         student: over ``public.raw``, with its initial weights; not changed.
@@ -99,12 +99,15 @@ def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, temperature:
 def image_versions(raw: NDArray[Any], copies: int, rng: np.random.Generator) -> list[NDArray[np.float32]]:
     """Return ``copies`` float32 versions of images ``[n, c, h, w]``, the first as they are; other rows as they are.
 
-    The others are shifted by up to two pixels each way (the border is repeated) and, every second one, mirrored.
+    The others are shifted by up to a pixel each way (the border is repeated), and every second of them is mixed with
+    another image of the slice, at most half and half (Zhang et al. 2018). Larger shifts and mirror images are left out:
+    a teacher that never saw them answers wrongly, and the student learns that.
     """
     original = np.array(raw, dtype=np.float32)
     if original.ndim != 4:
         return [original]
-    return [original, *(_moved(original, rng) for _ in range(copies - 1))]
+    moved = [_moved(original, rng) for _ in range(copies - 1)]
+    return [original, *(_mixed(images, rng) if number % 2 else images for number, images in enumerate(moved))]
 
 
 def _moved(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -112,10 +115,12 @@ def _moved(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     padded = np.pad(images, ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     down, right = rng.integers(0, 2 * _SHIFT + 1, size=(2, count))
-    moved = windows[np.arange(count), :, down, right]
-    mirrored = rng.random(count) < 0.5
-    moved[mirrored] = moved[mirrored][..., ::-1]
-    return moved
+    return np.ascontiguousarray(windows[np.arange(count), :, down, right])
+
+
+def _mixed(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    share = rng.random((len(images), 1, 1, 1), dtype=np.float32) / 2
+    return (1 - share) * images + share * images[rng.permutation(len(images))]
 
 
 def _ask(teacher: Teacher, rows: NDArray[np.float32]) -> torch.Tensor:
