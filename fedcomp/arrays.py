@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcomp.errors import FedcompError
+
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 
-class ArraysError(ValueError):
+class ArraysError(FedcompError, ValueError):
     """Two sets of named arrays do not fit, or one holds what a model state cannot hold."""
 
 

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedcomp.threads import single_thread
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -84,7 +86,7 @@ def model_cost(module: nn.Module, rows: NDArray[Any], repeats: int = 200, warm_u
     parameters = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
     state = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
     row, seconds = _tensor(rows[:1]), []
-    with _eval_mode(module), _one_thread():
+    with _eval_mode(module), single_thread():
         for _ in range(warm_up + repeats):
             start = time.perf_counter()
             module(row)
@@ -116,13 +118,3 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         module.train(was_training)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -174,8 +174,16 @@ def make_plan(config: Config) -> Plan:
 
 @functools.lru_cache(maxsize=4)
 def plan_from_json(config_json: str) -> Plan:
-    """Return the plan of a config that came as JSON; kept, because a client gets the same one every round."""
-    return make_plan(config_from_dict(json.loads(config_json)))
+    """Return the plan of a config that came as JSON; kept, because a client gets the same one every round.
+
+    Raises:
+        ConfigError: as ``make_plan``; also for a text that is no JSON.
+    """
+    try:
+        tree = json.loads(config_json)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"not JSON: {error}"]) from error
+    return make_plan(config_from_dict(tree))
 
 
 def _training_problems(config: Config) -> list[str]:

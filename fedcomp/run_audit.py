@@ -100,7 +100,7 @@ def _verify(run: RunDirectory, delta: float) -> tuple[dict[str, Any], str]:
     except LedgerError as error:
         return {"verified": False, "entries": 0, "subjects": 0, "max_epsilon": 0.0, "problem": str(error)}, str(error)
     subjects = {entry.charge.subject for entry in entries}
-    problem = "" if count else "the ledger is empty"
+    problem = "" if count else "there is no entry here; in a deployment each device keeps its own ledger"
     facts = {"entries": count, "subjects": len(subjects), "max_epsilon": ledger.max_epsilon(delta)}
     return {"verified": not problem, **facts}, problem
 

@@ -12,7 +12,8 @@ from fedcomp.config import Config
 from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream
-from fedcomp.training import get_arrays, set_arrays, single_thread, train_plain
+from fedcomp.threads import single_thread
+from fedcomp.training import get_arrays, set_arrays, train_plain
 
 
 def run(config: Config) -> dict[str, Array]:

@@ -26,7 +26,8 @@ from fedcomp.plan import Plan, plan_from_json
 from fedcomp.privacy import PoissonSampler, PrivateUpdate
 from fedcomp.rng import stream
 from fedcomp.tasks import Split
-from fedcomp.training import set_arrays, single_thread, train_plain, train_private
+from fedcomp.threads import single_thread
+from fedcomp.training import set_arrays, train_plain, train_private
 
 SERVER = "server"
 _STORED = codec_from_config([])
@@ -76,7 +77,7 @@ def _reply(message: Message, work: Callable[[], Frame]) -> Message:
 def _hello(frame: Frame, place: Place) -> Frame:
     """Join a run, or say where this client stands in it: its name, its key, and which model version it holds."""
     run, config_json = frame.text("run"), frame.text("config")
-    server_key = bytes.fromhex(frame.text("server_key"))
+    server_key = _key(frame.text("server_key"))
     if place.server_key is not None and server_key != place.server_key:
         raise Refusal("the server's public key is not the pinned one (server-public-key)")
     plan = plan_from_json(config_json)
@@ -95,6 +96,13 @@ def _hello(frame: Frame, place: Place) -> Frame:
     place.state.save(place.name, stored)
     public = key_pair_from_bytes(stored["key"]).public.hex()
     return Frame({"client": place.name, "public_key": public, "version": about["version"]})
+
+
+def _key(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise MessageError("the server's public key is not hexadecimal") from error
 
 
 def _train(frame: Frame, place: Place) -> Frame:

@@ -43,10 +43,13 @@ def find_place(context: Context) -> Place:
     index = node.get("partition-id")
     if not isinstance(index, int):
         raise ConfigError([f"node config: expected an integer partition-id, got {index!r}"])
-    directory = node.get("state-dir") or context.run_config.get("state-dir") or os.environ.get("FEDCOMP_STATE")
+    key_file, pinned = str(node.get("key-file", "")), str(node.get("server-public-key", ""))
+    directory = node.get("state-dir") or os.environ.get("FEDCOMP_STATE")
+    if not directory and not key_file:
+        # a simulation on Flower's own engine; a device's ledger lies where the device says, never where the server does
+        directory = context.run_config.get("state-dir")
     if not directory:
         raise ConfigError(["node config: expected a state-dir (or FEDCOMP_STATE) to keep the ledger in, got none"])
-    key_file, pinned = str(node.get("key-file", "")), str(node.get("server-public-key", ""))
     state, ledger = _belongings(str(directory), key_file)
     return Place(
         name=str(node.get("client-name", f"client-{index}")),

@@ -101,11 +101,11 @@ class Rounds:
     def _exchange(self, kind: str, outgoing: Mapping[int, bytes], traffic: Traffic) -> Iterator[tuple[int, bytes]]:
         """Send to each node, and yield replies as they come; who fails or is late is refused."""
         traffic.down += sum(len(content) for content in outgoing.values())
-        make = self._grid.create_message
-        messages = [make(to_record(content), kind, node, group_id="") for node, content in outgoing.items()]
+        patience = self._plan.config.server.round_timeout
+        messages = [Message(to_record(content), node, kind, ttl=patience) for node, content in outgoing.items()]
         missing = dict(zip(self._grid.push_messages(messages), outgoing, strict=True))
         del messages
-        deadline = time.monotonic() + self._plan.config.server.round_timeout
+        deadline = time.monotonic() + patience
         while missing and time.monotonic() < deadline:
             replies = list(self._grid.pull_messages(list(missing)))
             if not replies:
@@ -115,7 +115,7 @@ class Rounds:
                 if node is not None:
                     yield from self._content(node, reply, traffic)
         for node in missing.values():
-            traffic.refuse(self._name(node), f"no reply within {self._plan.config.server.round_timeout:g} s")
+            traffic.refuse(self._name(node), f"no reply within {patience:g} s")
 
     def _content(self, node: int, reply: Message, traffic: Traffic) -> Iterator[tuple[int, bytes]]:
         try:

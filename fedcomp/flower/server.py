@@ -21,6 +21,7 @@ from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream
 from fedcomp.run_files import Checkpoint, RunDirectory
+from fedcomp.threads import single_thread
 
 KEPT_DELTAS = 64
 """How many versions back a client may be and still get deltas; the whole model is sent where that is smaller."""
@@ -52,7 +53,8 @@ def server_app(observer: Observer | None = None) -> ServerApp:
         else:
             plan = make_plan(load_config(str(settings.get("config", "configs/demo.toml"))))
             run = RunDirectory.create(Path(str(settings.get("out", "runs"))) / plan.config.name, plan.config)
-        carry_out(grid, run, observer or Observer(), node_timeout=float(settings.get("node-timeout", 60)))
+        with single_thread():
+            carry_out(grid, run, observer or Observer(), node_timeout=float(settings.get("node-timeout", 60)))
 
     return app
 

@@ -64,8 +64,7 @@ def distil(
     targets = torch.from_numpy(np.asarray(public.targets))
     trained = copy.deepcopy(student).train()
     optimizer = torch.optim.AdamW(trained.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    steps = epochs * math.ceil(len(public) / batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * math.ceil(len(public) / batch_size))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**63)))
         for _ in range(epochs):
@@ -120,7 +119,10 @@ def _moved(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
 
 def _mixed(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     share = rng.random((len(images), 1, 1, 1), dtype=np.float32) / 2
-    return (1 - share) * images + share * images[rng.permutation(len(images))]
+    mixed: NDArray[np.float32] = ((1 - share) * images + share * images[rng.permutation(len(images))]).astype(
+        np.float32
+    )
+    return mixed
 
 
 def _ask(teacher: Teacher, rows: NDArray[np.float32]) -> torch.Tensor:

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedcomp.threads import single_thread
+
 IMAGE_SIZE = 28
 NUM_FEATURES = 81 * 7 * 7
 
@@ -35,7 +37,7 @@ def scattering_features(images: NDArray[Any]) -> NDArray[np.float16]:
     if images.ndim != 4 or images.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE):
         raise ValueError(f"images must be [n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}], got {list(images.shape)}")
     features = np.empty((len(images), NUM_FEATURES), dtype=np.float16)
-    with torch.inference_mode():
+    with torch.inference_mode(), single_thread():
         for start in range(0, len(images), _BATCH):
             batch = torch.from_numpy(np.asarray(images[start : start + _BATCH, 0], dtype=np.float32))
             features[start : start + _BATCH] = _normalised(scatter(batch)).numpy()

@@ -42,8 +42,7 @@ def train_private(
     ``sampler.sampling_probability * nominal_examples``, which is a public constant. An empty batch is a step of noise
     alone. Batches and noise come from fresh operating system entropy in every call, so that no two calls share any.
 
-    Nothing else leaves: no loss, no number of examples, no batch size, and ``module`` is not changed.
-
+    Nothing else leaves: no loss, no number of examples, no batch size. ``module`` is not changed.
     Guarantee: for two data sets that differ by one example, each step's sum moves by at most ``max_grad_norm`` in L2
     norm (up to 1e-5 of it in float32), whatever the example holds, NaN included; all else is equal. The noise is what
     the field uses: floating point, from a statistical generator with a 128-bit secret key.
@@ -70,25 +69,17 @@ def train_private(
     check_private_model(module)
     engine = engine or choose_engine(module, loss, split.inputs, split.targets)
     batch_rng, noise_rng = test_rng.spawn(2) if test_rng else (secret_stream(), secret_stream())
-    rule = StepRule(
-        max_grad_norm=max_grad_norm,
-        noise_multiplier=noise_multiplier,
-        expected_batch_size=sampler.sampling_probability * nominal_examples,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        noise_rng=noise_rng,
-    )
-    before, trained = get_arrays(module), copy.deepcopy(module)
-    steps = _run(engine(trained, loss, rule), split, sampler, batch_rng, rows_at_once)
-    update = arrays.subtract(get_arrays(trained), before)
-    if steps != sampler.steps:
-        raise RuntimeError(f"expected {sampler.steps} steps, as the event says, took {steps}")
+    expected = sampler.sampling_probability * nominal_examples
+    rule = StepRule(max_grad_norm, noise_multiplier, expected, learning_rate, momentum, noise_rng)
+    trained = copy.deepcopy(module)
+    _run(engine(trained, loss, rule), split, sampler, batch_rng, rows_at_once)
+    update = arrays.subtract(get_arrays(trained), get_arrays(module))
     return PrivateUpdate(update, sampler.event(0.0 if test_rng else noise_multiplier))
 
 
 def _run(
     engine: ClippingEngine, split: Split, sampler: PoissonSampler, rng: np.random.Generator, rows_at_once: int
-) -> int:
+) -> None:
     steps = 0
     for batch in sampler.batches(rng):
         rows = np.sort(batch)  # ascending: a memory-mapped file is read front to back
@@ -97,7 +88,8 @@ def _run(
             engine.accumulate(gather(split.inputs, some), gather(split.targets, some))
         engine.step()
         steps += 1
-    return steps
+    if steps != sampler.steps:
+        raise RuntimeError(f"expected {sampler.steps} steps, as the event says, took {steps}")
 
 
 def _check(

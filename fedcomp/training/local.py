@@ -1,7 +1,6 @@
 """Plain local training: mini-batch SGD, reproducible to the bit on one thread."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,20 +28,6 @@ class TrainResult:
     steps: int
     loss: float
     """Mean over the steps of the batch's mean loss, before the step."""
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Run torch on one thread, and give the process its number of threads back at the end.
-
-    Sums in another order differ in the last bit, so only a fixed number of threads makes a run repeatable.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def train_plain(

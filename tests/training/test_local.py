@@ -9,7 +9,8 @@ from torch import nn
 from fedcomp.arrays import digest, subtract
 from fedcomp.errors import DataError
 from fedcomp.tasks.base import Split
-from fedcomp.training import get_arrays, single_thread, train_plain
+from fedcomp.threads import single_thread
+from fedcomp.training import get_arrays, train_plain
 
 
 def train(module: nn.Module, split: Split | None = None, seed: int = 0, **changes):
