@@ -71,7 +71,9 @@ def per_example_losses(
     Raises:
         ValueError: without rows, with another number of targets, or if ``loss`` does not return a value an example.
     """
-    outputs = torch.cat(list(_outputs(module, inputs, targets, batch_size)))
+    # in double precision: a confident model's float32 losses round to one and the same 0, and an attack that ranks
+    # losses would find ties where there is something to find
+    outputs = torch.cat(list(_outputs(module, inputs, targets, batch_size))).double()
     losses = loss(outputs, _tensor(targets)).double().numpy()
     if losses.shape != (len(targets),):
         raise ValueError(f"loss must return one value an example, [{len(targets)}], got {list(losses.shape)}")

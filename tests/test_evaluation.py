@@ -97,3 +97,13 @@ def test_what_cannot_be_evaluated_is_refused():
         evaluate(Scaled(), ROWS, TARGETS, loss, metric, 0)
     with pytest.raises(ValueError, match="one value an example"):
         per_example_losses(Scaled(), ROWS, TARGETS, lambda outputs, targets: loss(outputs, targets).mean())
+
+
+def test_losses_of_a_confident_model_are_not_rounded_to_one_value():
+    rows = np.linspace(20, 30, 50, dtype=np.float32)[:, None]
+    module = nn.Linear(1, 2, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[1.0], [0.0]]))
+    assert len(np.unique(per_example_losses(module, rows, np.zeros(50, np.int64), loss))) == 50
+    single = loss(module(torch.from_numpy(rows)), torch.zeros(50, dtype=torch.int64))
+    assert len(torch.unique(single)) < 10  # what the float32 losses would show
