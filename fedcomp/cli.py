@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcomp.errors import ConfigError, FedcompError
-from fedcomp.outcome import Observer
+from fedcomp.observer import Observer
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 keys = typer.Typer(no_args_is_help=True, help="Keys of clients and server.")

@@ -19,6 +19,7 @@ from torch import nn
 from fedcomp.arrays import Array, Arrays
 from fedcomp.errors import RunError
 from fedcomp.evaluation import Evaluation, evaluate, model_cost
+from fedcomp.observer import Observer
 from fedcomp.plan import Plan, make_plan
 from fedcomp.report import write_report
 from fedcomp.rng import derived_seed, stream
@@ -28,16 +29,6 @@ from fedcomp.shrink import ExportError, distil, export_onnx, load_arrays, save_a
 from fedcomp.training import get_arrays, set_arrays
 
 _PACKAGES = ("fedcomp", "flwr", "torch", "opacus", "dp-accounting", "cryptography", "numpy")
-
-
-class Observer:
-    """Is told how a run goes; this one does nothing with it."""
-
-    def round_done(self, row: Mapping[str, Any]) -> None:
-        """Take a round's row of ``metrics.jsonl``."""
-
-    def phase(self, name: str) -> None:
-        """Take the name of what follows the rounds, as it begins."""
 
 
 def initial_model(plan: Plan) -> dict[str, Array]:

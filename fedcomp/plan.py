@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcomp import training
 from fedcomp.aggregation import ExampleWeightedMean, UniformMean
 from fedcomp.codecs import Codec, codec_from_config
 from fedcomp.config import CodecSpec, Config, PrivacyConfig, config_from_dict
@@ -30,7 +31,6 @@ from fedcomp.privacy import (
 from fedcomp.rng import derived_seed, stream
 from fedcomp.tasks import Split, Task, load_task
 from fedcomp.tasks.partition import partition, split_public
-from fedcomp.training import check_private_model
 
 BUILT_MODES = ("none", "local")
 Rows = NDArray[np.int64]
@@ -187,18 +187,18 @@ def plan_from_json(config_json: str) -> Plan:
 
 
 def _training_problems(config: Config) -> list[str]:
-    training, problems = config.training, []
-    if training.local_steps is not None and training.local_epochs is not None:
+    settings, problems = config.training, []
+    if settings.local_steps is not None and settings.local_epochs is not None:
         problems.append("training.local_epochs: expected either local_steps or local_epochs, got both")
-    if config.privacy.mode == "local" and training.local_epochs is not None:
+    if config.privacy.mode == "local" and settings.local_epochs is not None:
         problems.append(
             "training.local_epochs: expected local_steps under mode local (the number of steps must not "
-            f"follow from how many examples a client holds), got {training.local_epochs}"
+            f"follow from how many examples a client holds), got {settings.local_epochs}"
         )
-    if config.privacy.mode == "local" and training.momentum:
+    if config.privacy.mode == "local" and settings.momentum:
         problems.append(
             "training.momentum: expected 0 under mode local (use server.momentum, which is free), "
-            f"got {training.momentum:g}"
+            f"got {settings.momentum:g}"
         )
     if config.student.enabled and not config.data.public_examples:
         problems.append("data.public_examples: expected some for the student to be distilled on, got 0")
@@ -246,7 +246,7 @@ def _task(config: Config, problems: list[str]) -> Task | None:
     try:
         task = _loaded(config.task)
         if config.privacy.mode == "local":
-            check_private_model(task.model(0))
+            training.check_private_model(task.model(0))
     except ConfigError as error:
         problems.extend(error.problems)
         return None
@@ -279,10 +279,10 @@ def _order(config: Config, uplink: Codec, problems: list[str]) -> Order:
 
 def _resolve(config: Config) -> Config:
     """Write out what follows from the config, so that server and clients need not compute it alike."""
-    training, privacy = config.training, config.privacy
-    if training.local_steps is None and training.local_epochs is None:
+    steps, privacy = config.training, config.privacy
+    if steps.local_steps is None and steps.local_epochs is None:
         passes = {"local_steps": 1} if privacy.mode == "local" else {"local_epochs": 1}
-        config = config.model_copy(update={"training": training.model_copy(update=passes)})
+        config = config.model_copy(update={"training": steps.model_copy(update=passes)})
     if privacy.mode == "none" or privacy.noise_multiplier is not None or privacy.target_epsilon is None:
         return config
     noise_multiplier = calibrate_noise_multiplier(

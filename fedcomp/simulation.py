@@ -11,7 +11,7 @@ from typing import Any
 from fedcomp.config import Config
 from fedcomp.flower.grid import LocalGrid
 from fedcomp.flower.server import server_app
-from fedcomp.outcome import Observer
+from fedcomp.observer import Observer
 from fedcomp.plan import make_plan
 from fedcomp.run_files import RunDirectory
 

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs_for_cli import PRIVATE, write_config
 
 from fedcomp.cli import main
 from fedcomp.config import load_config
 from fedcomp.plan import make_plan
+from runs_for_cli import PRIVATE, write_config
 
 ROOT = Path(__file__).parent.parent
 

@@ -5,11 +5,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from hardships import disk_full_at, in_children, killed_while
 
 from fedcomp import files
 from fedcomp.errors import RunError
 from fedcomp.files import append_synced, write_atomic
+from hardships import disk_full_at, in_children, killed_while
 
 
 def names(path: Path) -> list[str]:

@@ -1,12 +1,12 @@
 """What a plan says before a run, against what the run then does."""
 
 import pytest
-from runs_for_cli import PRIVATE
 
 from fedcomp.config import config_from_dict
 from fedcomp.forecast import forecast
 from fedcomp.plan import make_plan
 from fedcomp.simulation import simulate
+from runs_for_cli import PRIVATE
 
 
 def test_the_forecast_is_what_the_run_costs(tmp_path):

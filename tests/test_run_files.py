@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hardships import disk_full_at, killed_while
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,6 +18,7 @@ from fedcomp.arrays import Arrays, digest
 from fedcomp.config import Config, config_from_dict, load_config
 from fedcomp.errors import ConfigError, RunError
 from fedcomp.run_files import Checkpoint, RunDirectory
+from hardships import disk_full_at, killed_while
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 

@@ -14,6 +14,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import nn
 
+from fedcomp import training
 from fedcomp.arrays import Arrays, digest
 from fedcomp.codecs import codec_from_config
 from fedcomp.codecs.deltas import apply_deltas
@@ -27,7 +28,7 @@ from fedcomp.privacy import PoissonSampler, PrivateUpdate
 from fedcomp.rng import stream
 from fedcomp.tasks import Split
 from fedcomp.threads import single_thread
-from fedcomp.training import set_arrays, train_plain, train_private
+from fedcomp.training import set_arrays, train_plain
 
 SERVER = "server"
 _STORED = codec_from_config([])
@@ -177,16 +178,16 @@ def _protected_update(
     with single_thread():
         if plan.private:
             return _private_update(memory, place, module, split, round_number), None
-        training = plan.config.training
+        settings = plan.config.training
         result = train_plain(
             module,
             split,
             loss=plan.task.loss,
-            local_steps=training.local_steps,
-            local_epochs=training.local_epochs,
-            batch_size=training.batch_size,
-            learning_rate=training.learning_rate,
-            momentum=training.momentum,
+            local_steps=settings.local_steps,
+            local_epochs=settings.local_epochs,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
             rng=stream(plan.config.seed, "train", place.name, round_number),
         )
     return result.update, result.num_examples
@@ -211,7 +212,7 @@ def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Spl
         sampling_probability=privacy.sampling_probability,
         codec_digest=plan.uplink.digest(),
     )
-    update = train_private(
+    update = training.train_private(
         module,
         split,
         loss=plan.task.loss,

@@ -16,7 +16,8 @@ from fedcomp.crypto import KeyPair
 from fedcomp.errors import RunError
 from fedcomp.flower.peers import Self
 from fedcomp.flower.rounds import RoundOutcome, Rounds
-from fedcomp.outcome import Observer, evaluate_model, finish, initial_model
+from fedcomp.observer import Observer
+from fedcomp.outcome import evaluate_model, finish, initial_model
 from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream

@@ -7,10 +7,10 @@ from math import prod
 
 import numpy as np
 import pytest
-from contracts import codec_suite as suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts import codec_suite as suite
 from fedcomp.codecs import Codec, PayloadError, codec_from_config
 
 HEADER = 16

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from contracts import codec_suite as suite
 
+from contracts import codec_suite as suite
 from fedcomp.arrays import ArraysError
 from fedcomp.codecs import PayloadError, codec_from_config
 from fedcomp.codecs.chain import Chain

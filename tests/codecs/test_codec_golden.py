@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from contracts import codec_suite as suite
 
+from contracts import codec_suite as suite
 from fedcomp.arrays import digest
 from fedcomp.codecs import codec_from_config
 

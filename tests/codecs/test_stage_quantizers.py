@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from contracts import codec_suite as suite
 from slow_decoder import philox_words
 
+from contracts import codec_suite as suite
 from fedcomp.codecs import codec_from_config
 from fedcomp.codecs.public import public_seed, public_words
 from fedcomp.codecs.stages.dither import dither

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from contracts import codec_suite as suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts import codec_suite as suite
 from fedcomp.codecs import codec_from_config
 from fedcomp.codecs.stages.topk import largest, num_kept
 

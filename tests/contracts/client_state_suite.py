@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from hardships import killed_while
-
 from fedcomp.state import ClientState
+from hardships import killed_while
 
 NAMES = ("about", "model", "reply")
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contracts import aggregator_suite as suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from contracts import aggregator_suite as suite
 from fedcomp.aggregation import AggregationError, Aggregator, ExampleWeightedMean, UniformMean
 from fedcomp.arrays import Array, Arrays, ArraysError, check_alike
 

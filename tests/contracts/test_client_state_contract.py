@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contracts import client_state_suite as suite
-from hardships import in_children
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts import client_state_suite as suite
 from fedcomp.crypto import KeyPair
 from fedcomp.crypto.at_rest import StorageCipher
 from fedcomp.state import DirectoryClientState, SqliteClientState, StateError
+from hardships import in_children
 
 CIPHER = StorageCipher(KeyPair.generate())
 OPENERS: dict[str, suite.Opener] = {

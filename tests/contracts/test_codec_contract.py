@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from contracts import codec_suite as suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from contracts import codec_suite as suite
 from fedcomp.codecs import Codec, codec_from_config
 
 

@@ -1,8 +1,8 @@
 """Every ledger through the suite, and wrong ones that the suite has to catch."""
 
 import pytest
-from contracts import ledger_suite as suite
 
+from contracts import ledger_suite as suite
 from fedcomp.privacy import FileLedger, epsilon
 from fedcomp.privacy.entry import Charge, Entry
 

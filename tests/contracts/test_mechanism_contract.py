@@ -3,8 +3,8 @@
 import dp_accounting as dp
 import numpy as np
 import pytest
-from contracts import mechanism_suite as suite
 
+from contracts import mechanism_suite as suite
 from fedcomp.arrays import l2_norm
 from fedcomp.privacy import GaussianMechanism, PrivateUpdate
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from contracts import task_suite as suite
-from tasks.idx_files import write_fashion_mnist
 from torch import nn
 
+from contracts import task_suite as suite
 from fedcomp.tasks import ArrayTask, load_task
 from fedcomp.tasks.registry import TASKS
+from tasks.idx_files import write_fashion_mnist
 
 
 def two_blobs():

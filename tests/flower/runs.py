@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from fedcomp.config import Config, config_from_dict
 from fedcomp.flower import LocalGrid, client_app
 from fedcomp.flower.server import carry_out
-from fedcomp.outcome import Observer
+from fedcomp.observer import Observer
 from fedcomp.plan import make_plan
 from fedcomp.run_files import RunDirectory
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from flower_processes import Processes
+from runs import global_model, go, start, tiny
 from safetensors.numpy import load_file
 
 from fedcomp.arrays import digest
 from fedcomp.crypto import KeyPair
-from runs import global_model, go, start, tiny
 
 pytestmark = pytest.mark.simulation
 

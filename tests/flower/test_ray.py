@@ -4,10 +4,10 @@ import importlib.util
 
 import pytest
 from flower_processes import Processes
+from runs import global_model, go, start, tiny
 from safetensors.numpy import load_file
 
 from fedcomp.arrays import digest
-from runs import global_model, go, start, tiny
 
 pytestmark = [
     pytest.mark.simulation,

@@ -8,13 +8,13 @@ import sys
 import time
 
 import pytest
+from runs import global_model, private, start, tiny
 
 from fedcomp.flower import client
 from fedcomp.privacy import FileLedger
 from fedcomp.run_files import RunDirectory
 from fedcomp.simulation import resume
 from fedcomp.state import SqliteClientState
-from runs import global_model, private, start, tiny
 
 # the client app of this program dies by SIGKILL at a given point of a given client's round
 PROGRAM = """

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
+from runs import Meddler, global_model, go, private, start, tiny
 
 from fedcomp.arrays import digest
 from fedcomp.codecs import codec_from_config
@@ -10,14 +11,13 @@ from fedcomp.errors import RunError
 from fedcomp.flower import LocalGrid, place
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.server import carry_out
-from fedcomp.outcome import Observer
+from fedcomp.observer import Observer
 from fedcomp.plan import make_plan
 from fedcomp.privacy import FileLedger, epsilon
 from fedcomp.rng import stream
 from fedcomp.run_files import RunDirectory
 from fedcomp.shrink import load_arrays
 from fedcomp.simulation import simulate
-from runs import Meddler, global_model, go, private, start, tiny
 from simulations import reference
 
 CONFIGS = {

@@ -5,12 +5,12 @@ import os
 import stat
 
 import pytest
-from contracts.client_state_suite import generation
-from hardships import disk_full_at, in_children
 
+from contracts.client_state_suite import generation
 from fedcomp.crypto import KeyPair
 from fedcomp.crypto.at_rest import StorageCipher
 from fedcomp.state import DirectoryClientState, StateError
+from hardships import disk_full_at, in_children
 
 CIPHER = StorageCipher(KeyPair.generate())
 

@@ -4,10 +4,10 @@ import contextlib
 import sqlite3
 
 import pytest
-from contracts.client_state_suite import generation
-from hardships import disk_full_at, in_children
 
+from contracts.client_state_suite import generation
 from fedcomp.state import SqliteClientState, StateError
+from hardships import disk_full_at, in_children
 
 
 def counts(path) -> tuple[int, int]:

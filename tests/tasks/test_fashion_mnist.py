@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from tasks.idx_files import idx_bytes, write_fashion_mnist
 
 from fedcomp.errors import DataError
 from fedcomp.tasks import fashion_mnist, load_task
 from fedcomp.tasks.fashion_mnist import FashionMnist
 from fedcomp.tasks.fetch import DebianData
+from tasks.idx_files import idx_bytes, write_fashion_mnist
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tasks.idx_files import idx_bytes
 
 from fedcomp.errors import DataError
 from fedcomp.tasks.idx import read_idx
+from tasks.idx_files import idx_bytes
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
