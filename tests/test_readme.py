@@ -42,7 +42,7 @@ def test_the_python_example_runs(tmp_path):
     assert "epsilon = " in done.stdout
 
 
-SHORT = '{"rounds": 2, "student.epochs": 1}'
+SHORT = '{"rounds": 2, "privacy.noise_multiplier": 2.0, "student.epochs": 1}'
 
 
 def test_every_command_in_the_readme_exists():
