@@ -67,7 +67,7 @@ def infer_membership(
         held_in: losses ``[n]`` of examples that the model was trained on (or distilled from a model that was).
         held_out: losses ``[n]`` of as many others from the same distribution.
         delta: of the privacy claim that the lower bound is to be compared with; 0 is the strictest.
-        rng: draws the halves that the threshold is chosen and judged on; may be seeded.
+        rng: breaks ties, and draws the halves that the bound's threshold is chosen and judged on; may be seeded.
         confidence: of the intervals and the bound, in (0, 1).
 
     Raises:
@@ -81,11 +81,14 @@ def infer_membership(
     if not 0 <= delta < 1:
         raise ValueError(f"delta must be in [0, 1), got {delta}")
     interval = auc_interval(members, others, 1 - confidence)
+    # an attacker breaks ties at random: a confident model has the same loss, 0, for many rows, and an attack that must
+    # accuse all of them or none would look harmless for no good reason
+    ranks = _ranks(np.concatenate([members, others]), rng)
     return MembershipReport(
         auc=auc(members, others),
         auc_low=interval.low,
         auc_high=interval.high,
-        tpr_at_fpr=tuple(_tpr_at(fpr, members, others, 1 - confidence) for fpr in _FPRS),
+        tpr_at_fpr=tuple(_tpr_at(fpr, ranks[: len(members)], ranks[len(members) :], 1 - confidence) for fpr in _FPRS),
         roc=_roc(members, others),
         num_members=len(members),
         num_non_members=len(others),
@@ -102,6 +105,13 @@ def _losses(name: str, values: NDArray[Any]) -> Floats:
     if np.isnan(losses).any():
         raise ValueError(f"{name} must not hold NaN")
     return losses
+
+
+def _ranks(scores: Floats, rng: np.random.Generator) -> Floats:
+    """Return the place of each score in ascending order, from 0; equal scores are put in a random order."""
+    ranks = np.empty(len(scores))
+    ranks[np.lexsort((rng.random(len(scores)), scores))] = np.arange(len(scores))
+    return ranks
 
 
 def _tpr_at(fpr: float, members: Floats, others: Floats, alpha: float) -> TprAtFpr:
