@@ -7,7 +7,7 @@ delta. Privacy is off: noise is not repeatable. Where this loop and a Flower run
 
 import numpy as np
 
-from fedcomp.arrays import Array, Arrays, add, fp32_bytes, scale, subtract, zeros_like
+from fedcomp.arrays import Array, Arrays, add, scale, subtract, zeros_like
 from fedcomp.config import Config
 from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
@@ -82,10 +82,3 @@ def mean(updates: list[dict[str, Array]], weights: list[int]) -> dict[str, Array
         for name in updates[0]
     }
     return {name: (value / (unit * sum(weights))).astype(updates[0][name].dtype) for name, value in total.items()}
-
-
-def exchanged_fp32_bytes(config: Config) -> int:
-    """Return what the uplink of the whole run would cost in fp32."""
-    plan = make_plan(config)
-    model = get_arrays(plan.task.model(plan.model_seed()))
-    return sum(len(cohort(plan, number)) for number in range(1, config.rounds + 1)) * fp32_bytes(model)
