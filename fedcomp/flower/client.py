@@ -1,8 +1,8 @@
 """The story of a message on the client: plan, train, protect, encode, seal, reply.
 
-A round is trained at most once. The ledger entry is on disk before training starts, the encoded update is on disk
-before it leaves, and a round that is asked for again is answered with that same update: a restart on either side
-never costs a second release.
+A round is trained at most once, one message at a time. The ledger entry is on disk before training starts, the encoded
+update is on disk before it leaves, and a round that is asked for again is answered with that same update: neither a
+restart nor a copied message costs a second release.
 """
 
 import json
@@ -58,18 +58,20 @@ def client_app() -> ClientApp:
 
     @app.query("hello")
     def hello(message: Message, context: Context) -> Message:
-        return _reply(message, lambda: _hello(unpack(from_message(message)), find_place(context)))
+        return _reply(message, context, _hello)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return _reply(message, lambda: _train(unpack(from_message(message)), find_place(context)))
+        return _reply(message, context, _train)
 
     return app
 
 
-def _reply(message: Message, work: Callable[[], Frame]) -> Message:
+def _reply(message: Message, context: Context, answer: Callable[[Frame, Place], Frame]) -> Message:
     try:
-        frame = work()
+        place = find_place(context)
+        with place.turn():
+            frame = answer(unpack(from_message(message)), place)
     except FedcompError as error:
         frame = Frame({"refused": f"{type(error).__name__}: {error}"})
     return Message(to_record(pack(frame)), reply_to=message)
@@ -92,6 +94,8 @@ def _hello(frame: Frame, place: Place) -> Frame:
         # session is part of what a charge is for. Otherwise a server could have one charge answered with many noises.
         about = {"run": run, "version": -1, "replied": 0, "session": secrets.token_hex(8)}
         stored = {"key": key_pair_to_bytes(key)}
+    elif plan_from_json(stored["config"].decode()).digest() != plan.digest():
+        raise Refusal(f"run {run!r} was joined under another plan; what was agreed to does not change within a run")
     about["server_key"] = server_key.hex()
     stored = {**stored, "config": config_json.encode(), "about": json.dumps(about).encode()}
     place.state.save(place.name, stored)

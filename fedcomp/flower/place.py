@@ -4,8 +4,12 @@
 also the client's key pair; without it (a simulation) all clients share one SQLite file.
 """
 
+import contextlib
+import fcntl
 import functools
+import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from flwr.app import Context
 
 from fedcomp.crypto import KeyPair, public_key_from_text
 from fedcomp.crypto.at_rest import StorageCipher
-from fedcomp.errors import ConfigError
+from fedcomp.errors import ConfigError, RunError
 from fedcomp.privacy import FileLedger
 from fedcomp.state import ClientState, DirectoryClientState, SqliteClientState
 
@@ -31,6 +35,26 @@ class Place:
     """The key pair of an edge device; None where a key is made for each run."""
     server_key: bytes | None
     """The server's public key, if it is pinned."""
+    directory: Path
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until no other thread or process answers a message for this client, and keep them waiting.
+
+        Two copies of one message that are answered at the same time would both find the round unanswered, and send two
+        noises for one charge. Clients share a few lock files, so that ten thousand of them cost no more.
+        """
+        stripe = hashlib.sha256(self.name.encode()).hexdigest()[:2]
+        try:
+            (self.directory / "turns").mkdir(exist_ok=True)
+            descriptor = os.open(self.directory / "turns" / stripe, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise RunError(f"cannot lock the state in {self.directory}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)  # which gives the lock back
 
 
 def find_place(context: Context) -> Place:
@@ -58,6 +82,7 @@ def find_place(context: Context) -> Place:
         ledger=ledger,
         key=KeyPair.load(Path(key_file)) if key_file else None,
         server_key=public_key_from_text(pinned) if pinned else None,
+        directory=Path(str(directory)),
     )
 
 

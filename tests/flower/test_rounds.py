@@ -1,14 +1,18 @@
 """Whole runs over Flower's messages, against the plain loop, and with somebody in between."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
 from runs import Meddler, global_model, go, private, start, tiny
 
 from fedcomp.arrays import digest
 from fedcomp.codecs import codec_from_config
 from fedcomp.errors import RunError
-from fedcomp.flower import LocalGrid, place
+from fedcomp.flower import LocalGrid, client_app, place
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.server import carry_out
 from fedcomp.observer import Observer
@@ -270,3 +274,35 @@ def test_a_client_that_is_called_away_and_back_is_charged_for_every_noise(tmp_pa
                 carry_out(grid, RunDirectory.open(path), Observer())
     charged = len(FileLedger(tmp_path / "ledger.jsonl").entries())
     assert charged == len(payloads) == 3 * 2 * 3
+
+
+def test_copies_of_one_message_answered_at_once_get_one_noise(tmp_path):
+    """Two threads that both find the round unanswered would release two noises under one charge."""
+    inner, same = client_app(), []
+
+    class Twice(ClientApp):
+        def __call__(self, message, context):
+            if not message.metadata.message_type.startswith("train"):
+                return inner(message, context)
+            with ThreadPoolExecutor(3) as threads:
+                replies = [each.result() for each in [threads.submit(inner, message, context) for _ in range(3)]]
+            same.append(len({from_message(reply) for reply in replies}))
+            return replies[0]
+
+    # payloads are not sealed here: every sealing has a nonce of its own and would differ anyway
+    run = start(private(rounds=2, envelope={"enabled": False}), tmp_path / "run")
+    go(run, Twice())
+    assert same == [1] * 6
+    assert len(FileLedger(run.ledger_path).entries()) == 6
+
+
+def test_a_server_cannot_change_the_plan_of_a_run_that_was_joined(tmp_path):
+    run = start(private(rounds=1), tmp_path / "run")
+    go(run)
+    name = json.loads((run.path / "run.json").read_text())["run"]
+    weaker = make_plan(tiny())
+    header = {"run": name, "config": weaker.config.to_json(), "plan": weaker.digest(), "server_key": "00" * 32}
+    with LocalGrid(client_app(), 3, node_config={"state-dir": str(run.path)}) as grid:
+        message = Message(to_record(pack(Frame(header))), 1, "query.hello")
+        (reply,) = grid.send_and_receive([message])
+    assert "joined under another plan" in unpack(from_message(reply)).text("refused")
