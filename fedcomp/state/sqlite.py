@@ -7,6 +7,7 @@ copy, and a client that never trained costs nothing. Several worker processes ma
 import contextlib
 import hashlib
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,10 +33,9 @@ class SqliteClientState:
         with _refusals(path):
             # isolation_level=None: transactions are written out below, so that a save is one of them
             self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode=WAL")
             # FULL: a save that returned survives a power cut, because an update may leave right after it
             self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(_SCHEMA)
+            _set_up(self._connection, timeout)
 
     def load(self, client: str) -> dict[str, bytes]:
         """Return the client's state; see ``ClientState.load``."""
@@ -85,6 +85,25 @@ class SqliteClientState:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def _set_up(connection: sqlite3.Connection, timeout: float) -> None:
+    """Switch to the write-ahead log and make the tables.
+
+    SQLite does not wait for other processes that are switching at the same moment, whatever its timeout: it says locked
+    at once, and the switch has to be tried again.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextlib.contextmanager

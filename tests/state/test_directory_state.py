@@ -99,7 +99,7 @@ def test_closing_twice_closes_nobody_elses_file(tmp_path):
     store.close()
     descriptor = os.open(tmp_path, os.O_RDONLY)  # gets the number that the lock had
     store.close()
-    os.fstat(descriptor)
+    assert os.fstat(descriptor).st_ino == tmp_path.stat().st_ino, "it is still open, and still ours"
     os.close(descriptor)
 
 
