@@ -4,8 +4,9 @@ The public names below are loaded when they are asked for, so that a device that
 nothing else.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fedcomp.lazy import loader
 
 if TYPE_CHECKING:
     from fedcomp.codecs import codec_from_config
@@ -15,16 +16,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Config", "codec_from_config", "load_config", "resume", "simulate"]
 
-_HOMES = {
-    "Config": "config",
-    "codec_from_config": "codecs",
-    "load_config": "config",
-    "resume": "simulation",
-    "simulate": "simulation",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "Config": "config",
+        "codec_from_config": "codecs",
+        "load_config": "config",
+        "resume": "simulation",
+        "simulate": "simulation",
+    },
+)

@@ -5,7 +5,6 @@ The student is made from released state and public data alone, so the guarantee 
 
 import importlib.metadata
 import platform
-import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 from fedcomp.arrays import Array, Arrays
 from fedcomp.errors import RunError
 from fedcomp.evaluation import Evaluation, evaluate, model_cost
+from fedcomp.memory import peak_memory_mb
 from fedcomp.observer import Observer
 from fedcomp.plan import Plan, make_plan
 from fedcomp.report import write_report
@@ -42,9 +42,9 @@ def evaluate_model(plan: Plan, arrays: Arrays) -> Evaluation:
     return evaluate(_global_module(plan, arrays), test.inputs, test.targets, plan.task.loss, plan.task.metric)
 
 
-def finish(plan: Plan, run: RunDirectory, checkpoint: Checkpoint, observer: Observer) -> None:
+def finish(plan: Plan, run: RunDirectory, checkpoint: Checkpoint, observer: Observer, *, setup_seconds: float) -> None:
     """Make the student, audit both models, and write every file that a finished run has."""
-    clock = {"training": float(checkpoint.totals["seconds"])}
+    clock = {"setup": setup_seconds, "training": float(checkpoint.totals["seconds"])}
     arrays = checkpoint.server_model.model
     teacher = _global_module(plan, arrays)
     save_arrays(run.path / "global.safetensors", arrays, {"task": plan.config.task, "role": "global"})
@@ -55,10 +55,10 @@ def finish(plan: Plan, run: RunDirectory, checkpoint: Checkpoint, observer: Obse
         modules["student"] = _distil(plan, teacher)
         student = get_arrays(modules["student"])
         save_arrays(run.path / "student.safetensors", student, {"task": plan.config.task, "role": "student"})
-        onnx_bytes = _export(plan, modules["student"], run.path / "student.onnx")
+        onnx_bytes = _export(plan, modules["student"], run.path / "student.onnx", observer)
     clock["student"], started = time.perf_counter() - started, time.perf_counter()
     observer.phase("auditing the released models and the ledger")
-    audit = audit_models(plan, run, modules, checkpoint.round)
+    audit = audit_models(plan, run, modules, checkpoint.totals)
     run.write_json("audit.json", audit.to_json())
     clock["audit"] = time.perf_counter() - started
     summary = _summary(plan, checkpoint, modules, audit, clock)
@@ -98,7 +98,7 @@ def audit_run(path: Path) -> list[dict[str, Any]]:
     modules = {"global": _global_module(plan, load_arrays(path / "global.safetensors")[0])}
     if (path / "student.safetensors").exists():
         modules["student"] = _student_module(plan, load_arrays(path / "student.safetensors")[0])
-    audit = audit_models(plan, run, modules, checkpoint.round)
+    audit = audit_models(plan, run, modules, checkpoint.totals)
     run.write_json("audit.json", audit.to_json())
     return [dict(claim) for claim in audit.claims]
 
@@ -142,11 +142,12 @@ def _distil(plan: Plan, teacher: nn.Module) -> nn.Module:
     )
 
 
-def _export(plan: Plan, student: nn.Module, path: Path) -> int | None:
+def _export(plan: Plan, student: nn.Module, path: Path, observer: Observer) -> int | None:
     try:
         return export_onnx(student, _examples(plan), path).bytes
-    except ExportError:
-        return None  # without the `edge` extra a run has no student.onnx; `fedcomp export` says what is missing
+    except ExportError as error:
+        observer.phase(f"the run has no student.onnx: {error}")
+        return None
 
 
 def _examples(plan: Plan) -> NDArray[Any]:
@@ -157,7 +158,7 @@ def _summary(
     plan: Plan, checkpoint: Checkpoint, modules: Mapping[str, nn.Module], audit: AuditResult, clock: dict[str, float]
 ) -> dict[str, Any]:
     config, totals, task = plan.config, checkpoint.totals, plan.task
-    test, spent = task.test(), plan.spent_after(checkpoint.round)
+    test, spent = task.test(), plan.spent_after(max(totals["trained"].values(), default=0))
     scores = {"global": test.inputs, "student": test.raw}
     accuracy = {
         name: evaluate(module, scores[name], test.targets, task.loss, task.metric).accuracy
@@ -199,7 +200,7 @@ def _summary(
         "downlink": plan.downlink.config(),
         "refused": totals["refused"],
         "seconds": {**{name: round(value, 2) for name, value in clock.items()}, "total": round(sum(clock.values()), 2)},
-        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
         "claims": list(audit.claims),
         "versions": {
             "python": platform.python_version(),
@@ -213,9 +214,3 @@ def _epsilon(plan: Plan, spent: Any) -> dict[str, Any]:
         return {"value": None, "mode": plan.config.privacy.mode}
     fields = spent.to_json()
     return {"value": fields.pop("epsilon"), **fields, "sentence": spent.sentence()}
-
-
-def _peak_memory_mb() -> float:
-    """Return the peak resident memory of this process or of its largest worker, in MB (Linux counts in KB)."""
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return float(max(own, children) / 1024)

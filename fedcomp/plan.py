@@ -138,6 +138,10 @@ class Plan:
             )
             raise ConfigError([problem])
 
+    def subject(self, client: str) -> str:
+        """Return the account that ``client``'s releases are charged to: its rows, whatever the run."""
+        return f"{self.task.dataset_id()}/{client}"
+
     def spent_after(self, rounds: int) -> PrivacySpent | None:
         """Return what ``rounds`` rounds of this run cost a client that took part in them; None without a claim."""
         if self.round_event is None:

@@ -3,6 +3,7 @@
 The attacks score rows that clients trained on: an auditor's view. A simulation has it; a real server does not.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,25 +46,34 @@ class AuditResult:
         return {**_leak(self.attacks["global"]), **student}
 
 
-def audit_models(plan: Plan, run: RunDirectory, modules: Mapping[str, nn.Module], rounds: int) -> AuditResult:
-    """Attack ``modules``, verify the run's ledger, and hold both against what the run claims."""
+def audit_models(
+    plan: Plan, run: RunDirectory, modules: Mapping[str, nn.Module], totals: Mapping[str, Any]
+) -> AuditResult:
+    """Attack ``modules``, verify the run's ledger, and hold both against what the run claims.
+
+    Args:
+        plan: the run's plan.
+        run: its directory.
+        modules: the released models, ``global`` and, if there is one, ``student``.
+        totals: of the last checkpoint: by client, in how many rounds it ``trained`` and was ``counted``.
+    """
     attacks = _attack(plan, modules) if plan.config.audit.enabled else {}
-    claims: list[Claim] = []
-    ledger = None
-    spent = plan.spent_after(rounds)
-    if spent is not None:
-        ledger, problem = _verify(run, spent.delta)
-        measured = problem or f"{ledger['entries']} entries of {ledger['subjects']} clients, the chain is whole"
-        claims.append(_claim("every release is in an unbroken ledger", measured, not problem, "hash chain recomputed"))
-        claims.append(
-            _claim(
-                f"no client spends more than {spent.sentence()}",
-                f"epsilon {ledger['max_epsilon']:.3f} from the ledger's own entries, largest over clients",
-                not problem and 0 < ledger["max_epsilon"] <= spent.epsilon * (1 + 1e-9),
-                "PLD accounting of the ledger",
-            )
-        )
-        claims.extend(_bounds(attacks, spent.epsilon))
+    spent = plan.spent_after(max(totals["trained"].values(), default=0))
+    if spent is None:
+        return AuditResult(attacks, None, ())
+    ledger, problem = _verify(plan, run, totals["counted"])
+    measured = problem or f"{ledger['entries']} entries of {ledger['subjects']} clients, one for each update counted"
+    how = "hash chain recomputed; charges of this run set against the server's counts"
+    claims = [
+        _claim("every update is charged in an unbroken ledger", measured, not problem, how),
+        _claim(
+            f"no client spends more than {spent.sentence()}",
+            f"epsilon {ledger['max_epsilon']:.3f} from the ledger's own entries, largest over clients",
+            not problem and 0 < ledger["max_epsilon"] <= spent.epsilon * (1 + 1e-9),
+            "PLD accounting of the ledger",
+        ),
+        *_bounds(attacks, spent.epsilon),
+    ]
     return AuditResult(attacks, ledger, tuple(claims))
 
 
@@ -92,17 +102,34 @@ def _attack(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, Membershi
     }
 
 
-def _verify(run: RunDirectory, delta: float) -> tuple[dict[str, Any], str]:
-    """Return the ledger's figures, and what is wrong with it (empty if nothing is)."""
+def _verify(plan: Plan, run: RunDirectory, counted: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+    """Return the ledger's figures, and what is wrong with it (empty if nothing is).
+
+    A chain alone does not show that its end was cut off: each client must have been charged for at least as many rounds
+    of this run as the server counted updates of it.
+    """
     try:
         ledger = FileLedger(run.ledger_path)
         entries, count = ledger.entries(), ledger.verify()
     except LedgerError as error:
         return {"verified": False, "entries": 0, "subjects": 0, "max_epsilon": 0.0, "problem": str(error)}, str(error)
-    subjects = {entry.charge.subject for entry in entries}
-    problem = "" if count else "there is no entry here; in a deployment each device keeps its own ledger"
-    facts = {"entries": count, "subjects": len(subjects), "max_epsilon": ledger.max_epsilon(delta)}
-    return {"verified": not problem, **facts}, problem
+    charges = [entry.charge for entry in entries]
+    charged = {(charge.subject, charge.server_round) for charge in charges if charge.run == run.identity()["run"]}
+    rounds = Counter(subject for subject, _ in charged)
+    missing = {
+        name: number - rounds[plan.subject(name)]
+        for name, number in sorted(counted.items())
+        if number > rounds[plan.subject(name)]
+    }
+    problem = ""
+    if not count:
+        problem = "there is no entry here; in a deployment each device keeps its own ledger"
+    elif missing:
+        name, number = next(iter(missing.items()))
+        problem = f"{len(missing)} clients have updates without a charge: {number} of {name}'s (entries cut off?)"
+    delta = plan.config.privacy.delta
+    facts = {"entries": count, "subjects": len({charge.subject for charge in charges})}
+    return {"verified": not problem, **facts, "max_epsilon": ledger.max_epsilon(delta)}, problem
 
 
 def _bounds(attacks: Mapping[str, MembershipReport], epsilon: float) -> list[Claim]:

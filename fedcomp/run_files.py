@@ -87,6 +87,19 @@ class RunDirectory:
         """Return the config that the run was started with."""
         return load_config(self.config_path)
 
+    def identity(self) -> dict[str, str]:
+        """Return what makes this run itself: ``run``, its name in messages and ledgers, and ``plan``, its digest.
+
+        Raises:
+            RunError: if the run was never started, or the file is damaged.
+        """
+        path = self.path / "run.json"
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            return {name: str(tree[name]) for name in ("run", "plan")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: expected the run's name and plan, got: {error}") from error
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document, atomically."""
         write_atomic(self.path / name, _to_json(content, name, indent=2))

@@ -56,6 +56,8 @@ def test_a_run_leaves_every_file_and_a_whole_summary(finished):
     assert summary["uplink_bytes"] == sum(row["uplink_bytes"] for row in rows)
     assert summary["downlink_bytes"] == sum(row["downlink_bytes"] for row in rows)
     assert all(claim["holds"] for claim in summary["claims"])
+    parts = ("setup", "training", "student", "audit")
+    assert summary["seconds"]["total"] == pytest.approx(sum(summary["seconds"][part] for part in parts), abs=0.1)
 
 
 def test_the_report_is_one_file_without_outside_links(finished):
@@ -80,6 +82,19 @@ def test_an_audit_holds_and_fails_when_the_ledger_was_touched(finished, capsys, 
         ledger.write_bytes(whole)
     assert code == 1
     assert not all(claim["holds"] for claim in json.loads(out)["claims"])
+
+
+def test_an_audit_notices_a_ledger_whose_end_was_cut_off(finished, capsys, monkeypatch):
+    run, _ = finished
+    ledger = run / "ledger.jsonl"
+    whole = ledger.read_bytes()
+    ledger.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))  # its chain is whole
+    try:
+        code, out, _ = call(capsys, monkeypatch, "audit", run, "--json")
+    finally:
+        ledger.write_bytes(whole)
+    assert code == 1
+    assert any("without a charge" in claim["measured"] for claim in json.loads(out)["claims"])
 
 
 def test_report_prints_one_run_or_two(finished, capsys, monkeypatch):

@@ -3,6 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from fedcomp.arrays import Array, Arrays, add
+from fedcomp.codecs.registry import codec_from_config
+
+WHOLE = codec_from_config([])
+"""How a model travels, and is kept, whole: losslessly, so that all who hold a version hold the same bits."""
 
 
 def apply_deltas(base: Arrays, deltas: Sequence[bytes], decode: Callable[[bytes], Arrays]) -> dict[str, Array]:

@@ -16,12 +16,11 @@ from torch import nn
 
 from fedcomp import training
 from fedcomp.arrays import Arrays, digest
-from fedcomp.codecs import codec_from_config
-from fedcomp.codecs.deltas import apply_deltas
+from fedcomp.codecs.deltas import WHOLE, apply_deltas
 from fedcomp.crypto import Channel, Header, KeyPair
 from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
 from fedcomp.errors import FedcompError
-from fedcomp.flower.messages import Frame, MessageError, from_message, pack, to_record, unpack
+from fedcomp.flower.messages import SERVER, Frame, MessageError, from_message, pack, to_record, unpack
 from fedcomp.flower.place import Place, find_place
 from fedcomp.plan import Plan, plan_from_json
 from fedcomp.privacy import PoissonSampler, PrivateUpdate
@@ -29,10 +28,6 @@ from fedcomp.rng import stream
 from fedcomp.tasks import Split
 from fedcomp.threads import single_thread
 from fedcomp.training import set_arrays, train_plain
-
-SERVER = "server"
-_STORED = codec_from_config([])
-"""How a client keeps the model it holds: losslessly."""
 
 
 class Refusal(FedcompError):
@@ -122,7 +117,7 @@ def _train(frame: Frame, place: Place) -> Frame:
     model = _receive_model(memory, inner)
     reply = _encode(plan, _protected_update(memory, place, model, round_number), place.name, round_number)
     about = {**json.loads(memory.stored["about"]), "version": inner.number("version"), "replied": round_number}
-    kept = {"reply": reply, "about": json.dumps(about).encode(), "model": _STORED.encode(model, rng=stream(0))}
+    kept = {"reply": reply, "about": json.dumps(about).encode(), "model": WHOLE.encode(model, rng=stream(0))}
     place.state.save(place.name, {**memory.stored, **kept})
     return _seal(memory, reply, place.name, round_number)
 
@@ -161,11 +156,11 @@ def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
     if base == -1:
         if len(inner.parts) != 1:
             raise MessageError(f"expected one whole model, got {len(inner.parts)} parts")
-        model = _STORED.decode(inner.parts[0])
+        model = WHOLE.decode(inner.parts[0])
     elif base != memory.version or "model" not in memory.stored:
         raise Refusal(f"deltas from version {base} cannot be decoded: version {memory.version} is held here")
     else:
-        model = apply_deltas(_STORED.decode(memory.stored["model"]), inner.parts, memory.plan.downlink.decode)
+        model = apply_deltas(WHOLE.decode(memory.stored["model"]), inner.parts, memory.plan.downlink.decode)
     if digest(model) != inner.text("digest"):
         raise Refusal(f"the decoded model is not version {inner.number('version')}: its digest differs")
     return model
@@ -204,7 +199,7 @@ def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Spl
     if plan.round_event is None or privacy.noise_multiplier is None or privacy.nominal_examples is None:
         raise Refusal("a private mode without noise or without nominal_examples is not trained")
     place.ledger.compose(
-        f"{plan.task.dataset_id()}/{place.name}",
+        plan.subject(place.name),
         plan.round_event,
         budget=plan.budget,
         run=memory.run,

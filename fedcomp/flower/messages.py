@@ -16,6 +16,8 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 from fedcomp.errors import FedcompError
 
 STYPE = "fedcomp.v1"
+SERVER = "server"
+"""The server's name in envelopes; no client may bear it."""
 _RECORD = "fedcomp"
 _MAX_HEADER = 1 << 20
 _MAX_PARTS = 4096

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from fedcomp.crypto import Channel, EnvelopeError, Header, KeyPair
 from fedcomp.errors import FedcompError
-from fedcomp.flower.messages import Frame
+from fedcomp.flower.messages import SERVER, Frame
 
-SERVER = "server"
 MAX_NAME = 128
 """Bytes of a client's name, in UTF-8."""
 _KEY_BYTES = 32

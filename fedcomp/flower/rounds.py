@@ -10,15 +10,13 @@ from flwr.serverapp import Grid
 
 from fedcomp.aggregation import ServerModel
 from fedcomp.arrays import Array, digest, fp32_bytes, num_values
-from fedcomp.codecs import codec_from_config
+from fedcomp.codecs.deltas import WHOLE
 from fedcomp.errors import FedcompError
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.peers import Peer, Self
 from fedcomp.plan import Plan
 from fedcomp.rng import stream
 
-_WHOLE = codec_from_config([])
-"""How a client that holds nothing gets the model: losslessly, so that all hold the same."""
 _POLL_SECONDS = 0.1
 
 
@@ -29,7 +27,10 @@ class RoundOutcome:
     mean: dict[str, Array] | None
     """The mean update; None if no update was counted."""
     cohort: int
-    survivors: int
+    counted: tuple[str, ...]
+    """Clients whose update is in the mean."""
+    trained: tuple[str, ...]
+    """Clients that may have released an update: all that were asked, but those that said they would not."""
     uplink_bytes: int
     downlink_bytes: int
     uplink_fp32_bytes: int
@@ -44,6 +45,8 @@ class Traffic:
     up: int = 0
     down: int = 0
     refused: list[dict[str, str]] = field(default_factory=list)
+    declined: set[int] = field(default_factory=set)
+    """Nodes that answered with a refusal instead of an update."""
 
     def refuse(self, client: str, reason: object) -> None:
         """Note a client that the round goes on without."""
@@ -61,29 +64,30 @@ class Rounds:
         """Run one round with the clients at ``nodes`` and return what came of it; a client's failure never ends it."""
         traffic = Traffic()
         self._greet([node for node in nodes if node not in self._peers], traffic)
-        asked = [node for node in nodes if node in self._peers]
-        wanted = {node: self._model_for(self._peers[node], server_model) for node in asked}
-        outgoing = {node: self._sealed(node, inner, round_number) for node, inner in wanted.items()}
-        state, survivors = self._plan.aggregator.init(server_model.model), 0
+        asked = {node: self._peers[node] for node in nodes if node in self._peers}
+        outgoing = self._outgoing(asked, server_model, round_number)
+        # what a client holds is not known from here until it answers: who does not gets the whole model next time
+        self._peers.update({node: replace(peer, version=-1) for node, peer in asked.items()})
+        state, counted = self._plan.aggregator.init(server_model.model), []
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
-            peer = self._peers[node]
             try:
-                update, num_examples = self._update(peer, content, round_number, num_values(server_model.model))
+                update, num_examples = self._update(asked[node], content, round_number, num_values(server_model.model))
                 state = self._plan.aggregator.accumulate(state, update, num_examples)
             except FedcompError as error:
-                traffic.refuse(peer.name, error)
-                self._forget_if_lost(node, content)
+                traffic.refuse(asked[node].name, error)
+                self._note_refusal(node, content, traffic)
                 continue
-            self._peers[node] = replace(peer, version=server_model.version)
-            survivors += 1
+            self._peers[node] = replace(asked[node], version=server_model.version)
+            counted.append(asked[node].name)
         fp32 = fp32_bytes(server_model.model)
         return RoundOutcome(
-            mean=self._plan.aggregator.finish(state) if survivors else None,
+            mean=self._plan.aggregator.finish(state) if counted else None,
             cohort=len(nodes),
-            survivors=survivors,
+            counted=tuple(sorted(counted)),
+            trained=tuple(sorted(peer.name for node, peer in asked.items() if node not in traffic.declined)),
             uplink_bytes=traffic.up,
             downlink_bytes=traffic.down,
-            uplink_fp32_bytes=fp32 * survivors,
+            uplink_fp32_bytes=fp32 * len(counted),
             downlink_fp32_bytes=fp32 * len(asked),
             refused=tuple(traffic.refused),
         )
@@ -126,18 +130,16 @@ class Rounds:
         traffic.up += len(content)
         yield node, content
 
-    def _model_for(self, peer: Peer, server: ServerModel) -> bytes:
-        """Return the deltas that the peer lacks, or the whole model where it holds nothing or that is smaller."""
-        header: dict[str, Any] = {"version": server.version, "digest": digest(server.released)}
-        deltas = server.deltas_since(peer.version) if peer.version >= 0 else None
-        if deltas is None or sum(map(len, deltas)) > fp32_bytes(server.released):
-            whole = _WHOLE.encode(server.released, rng=stream(0))
-            return pack(Frame({**header, "base": -1}, (whole,)))
-        return pack(Frame({**header, "base": peer.version}, deltas))
-
-    def _sealed(self, node: int, inner: bytes, round_number: int) -> bytes:
-        sealed = self._own.seal(self._peers[node], inner, round_number, self._plan.downlink.digest())
-        return pack(Frame({"run": self._own.run, "round": round_number}, (sealed,)))
+    def _outgoing(self, asked: Mapping[int, Peer], server: ServerModel, round_number: int) -> dict[int, bytes]:
+        """Return what each client gets; clients that hold the same version get the same model, made once."""
+        about = {"version": server.version, "digest": digest(server.released)}
+        models = {version: _model_from(version, server, about) for version in {peer.version for peer in asked.values()}}
+        codec = self._plan.downlink.digest()
+        header = {"run": self._own.run, "round": round_number}
+        return {
+            node: pack(Frame(header, (self._own.seal(peer, models[peer.version], round_number, codec),)))
+            for node, peer in asked.items()
+        }
 
     def _update(self, peer: Peer, content: bytes, round_number: int, max_values: int) -> tuple[dict[str, Array], int]:
         inner = unpack(self._own.open(peer, _accepted(content), round_number, self._plan.uplink.digest()))
@@ -147,13 +149,22 @@ class Rounds:
         update = self._plan.uplink.decode(inner.parts[0], max_values=max_values)
         return update, inner.number("num_examples") if weighted else 1
 
-    def _forget_if_lost(self, node: int, content: bytes) -> None:
-        """Greet a client again that refused: it may have lost the run or the model that we think it holds."""
+    def _note_refusal(self, node: int, content: bytes, traffic: Traffic) -> None:
+        """Greet a client again that refused: it may have lost the run that we think it is in."""
         if "refused" in _header(content):
+            traffic.declined.add(node)
             del self._peers[node]
 
     def _name(self, node: int) -> str:
         return self._peers[node].name if node in self._peers else f"node {node}"
+
+
+def _model_from(version: int, server: ServerModel, about: Mapping[str, Any]) -> bytes:
+    """Return the deltas from ``version``, or the whole model where a client holds nothing (-1) or that is smaller."""
+    deltas = server.deltas_since(version) if version >= 0 else None
+    if deltas is None or sum(map(len, deltas)) > fp32_bytes(server.released):
+        return pack(Frame({**about, "base": -1}, (WHOLE.encode(server.released, rng=stream(0)),)))
+    return pack(Frame({**about, "base": version}, deltas))
 
 
 def _accepted(content: bytes) -> Frame:

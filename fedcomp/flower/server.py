@@ -1,6 +1,5 @@
 """The story of a run: config, plan, rounds, then the small model, the audit and the report."""
 
-import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -31,10 +30,12 @@ _ZERO = {
     "downlink_bytes": 0,
     "uplink_fp32_bytes": 0,
     "downlink_fp32_bytes": 0,
-    "updates": 0,
     "refused": 0,
     "seconds": 0.0,
+    "trained": {},
+    "counted": {},
 }
+"""Running sums; by client, in how many rounds it may have released an update, and in how many that was counted."""
 
 
 def server_app(observer: Observer | None = None) -> ServerApp:
@@ -42,7 +43,8 @@ def server_app(observer: Observer | None = None) -> ServerApp:
 
     It reads from Flower's run config either ``run-dir`` (a run that was created; it goes on after its last
     checkpoint), or ``config`` (a path) and ``out`` (where runs go; ``runs`` if left out). ``node-timeout`` is how many
-    seconds it waits for the registered population to connect (60 if left out).
+    seconds it waits for the registered population to connect (60 if left out). ``key-file`` is the server's private
+    key, whose public half clients may have pinned; a key is made for the run if it is left out.
     """
     app = ServerApp()
 
@@ -54,45 +56,46 @@ def server_app(observer: Observer | None = None) -> ServerApp:
         else:
             plan = make_plan(load_config(str(settings.get("config", "configs/demo.toml"))))
             run = RunDirectory.create(Path(str(settings.get("out", "runs"))) / plan.config.name, plan.config)
+        timeout, key = float(settings.get("node-timeout", 60)), str(settings.get("key-file", ""))
         with single_thread():
-            carry_out(grid, run, observer or Observer(), node_timeout=float(settings.get("node-timeout", 60)))
+            carry_out(grid, run, observer or Observer(), node_timeout=timeout, key_file=Path(key) if key else None)
 
     return app
 
 
-def carry_out(grid: Grid, run: RunDirectory, observer: Observer, *, node_timeout: float = 60) -> None:
+def carry_out(
+    grid: Grid, run: RunDirectory, observer: Observer, *, node_timeout: float = 60, key_file: Path | None = None
+) -> None:
     """Run every round that is left, then make, audit and report what came of them.
 
     Raises:
         RunError: if too few clients connect, or the first round counts no update at all.
     """
+    began = time.perf_counter()
     plan = make_plan(run.config())
     plan.check_shares()
     nodes = _wait_for_nodes(grid, plan.config.clients.population, node_timeout)
     checkpoint = run.load_checkpoint() or Checkpoint(0, ServerModel.initial(initial_model(plan)), _ZERO)
     run.drop_metrics_after(checkpoint.round)
-    rounds = Rounds(grid, plan, _identity(run, plan))
-    epsilons = plan.epsilon_by_round()
+    rounds = Rounds(grid, plan, _identity(run, plan, key_file))
+    epsilons = (0.0, *plan.epsilon_by_round())
+    setup = time.perf_counter() - began
     for number in range(checkpoint.round + 1, plan.config.rounds + 1):
         started = time.perf_counter()
         outcome = rounds.run(number, _cohort(plan, nodes, number), checkpoint.server_model)
-        if outcome.mean is None and checkpoint.totals["updates"] == 0:
+        if outcome.mean is None and not checkpoint.totals["counted"]:
             reasons = "; ".join(f"{item['client']}: {item['reason']}" for item in outcome.refused[:3])
             raise RunError(f"round {number} counted no update of {outcome.cohort} clients asked: {reasons or 'none'}")
         server_model = _advance(plan, checkpoint.server_model, outcome, number)
-        row = _row(
-            plan,
-            number,
-            outcome,
-            server_model,
-            epsilons[number - 1] if epsilons else None,
-            time.perf_counter() - started,
-        )
-        checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row))
+        by_client = {name: _tally(checkpoint.totals[name], getattr(outcome, name)) for name in ("trained", "counted")}
+        epsilon = epsilons[max(by_client["trained"].values(), default=0)] if plan.private else None
+        row = _row(plan, number, outcome, server_model, epsilon)
+        row["seconds"] = round(time.perf_counter() - started, 4)
+        checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row, by_client))
         run.append_metrics(row)
         run.save_checkpoint(checkpoint)
         observer.round_done(row)
-    finish(plan, run, checkpoint, observer)
+    finish(plan, run, checkpoint, observer, setup_seconds=setup)
 
 
 def _advance(plan: Plan, server_model: ServerModel, outcome: RoundOutcome, number: int) -> ServerModel:
@@ -123,21 +126,21 @@ def _wait_for_nodes(grid: Grid, population: int, timeout: float) -> list[int]:
     return nodes[:population]
 
 
-def _identity(run: RunDirectory, plan: Plan) -> Self:
-    """Return the server's name for this run and its key: kept in the run's directory, so that a resume is the same."""
-    key_path, about_path = run.path / "server.key", run.path / "run.json"
-    if not about_path.exists():
+def _identity(run: RunDirectory, plan: Plan, key_file: Path | None) -> Self:
+    """Return the server's name for this run and its key, the same after a resume."""
+    if not (run.path / "run.json").exists():
         run.write_json("run.json", {"run": f"{plan.config.name}-{secrets.token_hex(8)}", "plan": plan.digest()})
-    about = json.loads(about_path.read_text())
+    about = run.identity()
     if about["plan"] != plan.digest():
         raise RunError(f"{run.path}: config.toml was changed since the run was started, its plan is another one")
-    if not key_path.exists():
-        KeyPair.generate().save(key_path)
-    return Self(about["run"], KeyPair.load(key_path), plan.config.envelope.enabled, trusted={})
+    own = key_file or run.path / "server.key"
+    if key_file is None and not own.exists():
+        KeyPair.generate().save(own)
+    return Self(about["run"], KeyPair.load(own), plan.config.envelope.enabled, trusted={})
 
 
 def _row(
-    plan: Plan, number: int, outcome: RoundOutcome, server_model: ServerModel, epsilon: float | None, seconds: float
+    plan: Plan, number: int, outcome: RoundOutcome, server_model: ServerModel, epsilon: float | None
 ) -> dict[str, Any]:
     evaluated = number % plan.config.evaluate_every == 0 or number == plan.config.rounds
     quality = evaluate_model(plan, server_model.model) if evaluated else None
@@ -146,17 +149,23 @@ def _row(
         "accuracy": quality.accuracy if quality else None,
         "loss": quality.loss if quality else None,
         "cohort": outcome.cohort,
-        "survivors": outcome.survivors,
+        "survivors": len(outcome.counted),
         "uplink_bytes": outcome.uplink_bytes,
         "downlink_bytes": outcome.downlink_bytes,
         "uplink_fp32_bytes": outcome.uplink_fp32_bytes,
         "downlink_fp32_bytes": outcome.downlink_fp32_bytes,
         "refused": list(outcome.refused),
         "epsilon": epsilon,
-        "seconds": round(seconds, 4),
     }
 
 
-def _add(totals: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    counted = {**row, "updates": row["survivors"], "refused": len(row["refused"])}
-    return {name: value + counted[name] for name, value in totals.items()}
+def _tally(counts: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
+    """Return the counts with one more for each of ``names``."""
+    return {**counts, **{name: counts.get(name, 0) + 1 for name in names}}
+
+
+def _add(
+    totals: Mapping[str, Any], row: Mapping[str, Any], by_client: Mapping[str, Mapping[str, int]]
+) -> dict[str, Any]:
+    counted = {**row, "refused": len(row["refused"])}
+    return {**{name: value + counted[name] for name, value in totals.items() if name not in by_client}, **by_client}

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,14 @@ class ArrayTask(Task):
         if self.natural_clients is None:
             return None
         return np.unique(self.natural_clients, return_inverse=True)[1].astype(np.int64)
+
+    def dataset_id(self) -> str:
+        """Return a name and digest of the training rows; see ``Task.dataset_id``."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        return super().dataset_id()  # a pass over all rows, asked for in every private round
 
     def _split(self, name: str, rows: tuple[NDArray[Any], NDArray[Any]]) -> Split:
         inputs, targets = np.asarray(rows[0], dtype=np.float32), np.asarray(rows[1])

@@ -4,9 +4,9 @@ What needs Opacus is loaded when it is asked for: importing it takes seconds, wh
 a worker that starts for one message, need not spend.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fedcomp.lazy import loader
 from fedcomp.training.local import TrainResult, train_plain
 from fedcomp.training.model_state import get_arrays, set_arrays
 
@@ -24,14 +24,11 @@ __all__ = [
     "train_private",
 ]
 
-_HOMES = {
-    "UnsupportedModel": "private_model",
-    "check_private_model": "private_model",
-    "train_private": "dpsgd",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "UnsupportedModel": "private_model",
+        "check_private_model": "private_model",
+        "train_private": "dpsgd",
+    },
+)

@@ -22,7 +22,7 @@ def sealed(body: bytes) -> bytes:
     return body + struct.pack("<I", zlib.crc32(body))
 
 
-def decode_or_refuse(codec: Codec, payload: bytes) -> bool:
+def check_decodes_or_refuses(codec: Codec, payload: bytes) -> bool:
     """Decode; anything but arrays or ``PayloadError`` fails the test. Returns whether there were arrays."""
     try:
         arrays = codec.decode(payload, max_values=2**16)
@@ -56,14 +56,14 @@ def test_every_byte_changed_under_a_right_checksum(codec: Codec) -> None:
     body = suite.encode(codec, suite.example_arrays(70))[:-4]
     for at in range(len(body)):
         for value in {0, 0x80, 0xFF, body[at] ^ 1} - {body[at]}:
-            decode_or_refuse(codec, sealed(body[:at] + bytes([value]) + body[at + 1 :]))
+            check_decodes_or_refuses(codec, sealed(body[:at] + bytes([value]) + body[at + 1 :]))
 
 
 def test_every_truncation_under_a_right_checksum(codec: Codec) -> None:
     body = suite.encode(codec, suite.example_arrays(70))[:-4]
     for at in range(len(body)):
-        assert not decode_or_refuse(codec, sealed(body[:at]))
-    assert not decode_or_refuse(codec, sealed(body + b"\0"))
+        assert not check_decodes_or_refuses(codec, sealed(body[:at]))
+    assert not check_decodes_or_refuses(codec, sealed(body + b"\0"))
 
 
 @settings(max_examples=40, deadline=None)
@@ -81,7 +81,7 @@ def test_mutations_under_a_right_checksum(codec: Codec, data: st.DataObject) -> 
             del body[at : at + data.draw(st.integers(1, 5))]
         if len(body) <= HEADER:
             break
-    decode_or_refuse(codec, sealed(bytes(body)))
+    check_decodes_or_refuses(codec, sealed(bytes(body)))
 
 
 @settings(max_examples=100, deadline=None)
@@ -89,8 +89,10 @@ def test_mutations_under_a_right_checksum(codec: Codec, data: st.DataObject) -> 
 def test_noise_behind_a_right_header(noise: bytes) -> None:
     for name in ("empty", "topk-dither-rans"):
         codec = codec_from_config(suite.CHAINS[name])
-        decode_or_refuse(codec, noise)
-        decode_or_refuse(codec, sealed(struct.pack("<4sB8s", b"FCMP", 1, bytes.fromhex(codec.digest())) + noise))
+        check_decodes_or_refuses(codec, noise)
+        check_decodes_or_refuses(
+            codec, sealed(struct.pack("<4sB8s", b"FCMP", 1, bytes.fromhex(codec.digest())) + noise)
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_numbers_of_arrays_and_sections_are_not_believed(codec: Codec) -> None:
     right = suite.encode(codec, {})[15]
     for number in range(256):
         if number != right:
-            assert not decode_or_refuse(codec, frame(codec.digest(), [], [(5, 0, b"")] * number))
+            assert not check_decodes_or_refuses(codec, frame(codec.digest(), [], [(5, 0, b"")] * number))
 
 
 @pytest.mark.parametrize(

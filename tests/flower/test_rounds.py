@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from runs import Meddler, global_model, go, private, start, tiny
 
 from fedcomp.arrays import digest
 from fedcomp.codecs import codec_from_config
+from fedcomp.crypto import KeyPair
 from fedcomp.errors import RunError
 from fedcomp.flower import LocalGrid, client_app, place
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
-from fedcomp.flower.server import carry_out
+from fedcomp.flower.server import carry_out, server_app
 from fedcomp.observer import Observer
 from fedcomp.plan import make_plan
 from fedcomp.privacy import FileLedger, epsilon
@@ -61,20 +63,30 @@ def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path):
 
 
 def test_bytes_in_the_rows_are_those_that_crossed(tmp_path):
-    crossed = {"up": 0, "down": 0}
+    crossed, inner = {"up": 0, "down": 0}, client_app()
 
-    def count(message, reply, _):
-        crossed["down"] += len(from_message(message))
-        crossed["up"] += len(from_message(reply))
+    class Proxy(ClientApp):
+        def __call__(self, message, context):
+            crossed["down"] += len(from_message(message))
+            reply = inner(message, context)
+            crossed["up"] += len(from_message(reply))
+            return reply
+
+    rows = go(start(tiny(), tmp_path / "run"), Proxy())
+    assert sum(row["uplink_bytes"] for row in rows) == crossed["up"]
+    assert sum(row["downlink_bytes"] for row in rows) == crossed["down"]
+
+
+def test_a_client_whose_reply_was_lost_counts_again_in_the_next_round(tmp_path):
+    """The server does not know which model such a client holds: deltas from the wrong one would be refused there."""
+
+    def meddle(message, reply, client):
+        if client == 1 and unpack(from_message(reply)).number("round") == 2:
+            return Message(to_record(_flip(message, reply)), reply_to=message)
         return reply
 
-    rows = go(start(tiny(), tmp_path / "run"), Meddler(count))
-    # the first row also has the greeting, which the meddler does not see
-    assert sum(row["uplink_bytes"] for row in rows) > crossed["up"]
-    later = sum(row["uplink_bytes"] for row in rows[1:]) + sum(row["downlink_bytes"] for row in rows[1:])
-    total = crossed["up"] + crossed["down"]
-    first = rows[0]["uplink_bytes"] + rows[0]["downlink_bytes"]
-    assert later < total < later + first
+    rows = go(start(tiny(rounds=4), tmp_path / "run"), Meddler(meddle))
+    assert [row["survivors"] for row in rows] == [3, 2, 3, 3]
 
 
 def _flip(message, reply):
@@ -236,6 +248,10 @@ def test_a_spent_budget_is_refused_before_training(tmp_path):
     run = start(config, tmp_path / "run")
     rows = go(run)
     assert [row["survivors"] for row in rows] == [3, 3, 0, 0, 0, 0]
+    # what was refused was not spent
+    assert [row["epsilon"] for row in rows[1:]] == pytest.approx([afforded] * 5, rel=1e-2)
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["epsilon"]["value"] == pytest.approx(FileLedger(run.ledger_path).max_epsilon(1e-4))
     assert "BudgetExceeded" in rows[2]["refused"][0]["reason"]
     assert len(FileLedger(run.ledger_path).entries()) == 6
 
@@ -306,3 +322,20 @@ def test_a_server_cannot_change_the_plan_of_a_run_that_was_joined(tmp_path):
         message = Message(to_record(pack(Frame(header))), 1, "query.hello")
         (reply,) = grid.send_and_receive([message])
     assert "joined under another plan" in unpack(from_message(reply)).text("refused")
+
+
+def test_clients_answer_the_server_whose_key_they_pinned_and_no_other(tmp_path):
+    pinned, other = KeyPair.generate(), KeyPair.generate()
+    pinned.save(tmp_path / "pinned.key")
+    other.save(tmp_path / "other.key")
+    for name in ("pinned", "other"):
+        run = start(tiny(name=name), tmp_path / name)
+        place = {"state-dir": str(run.path), "server-public-key": pinned.public_text()}
+        with LocalGrid(client_app(), 3, node_config=place) as grid:
+            work = partial(grid.serve, server_app(), {"run-dir": str(run.path), "key-file": f"{tmp_path}/{name}.key"})
+            if name == "pinned":
+                work()
+                assert [row["survivors"] for row in run.metrics()] == [3, 3, 3]
+            else:
+                with pytest.raises(RunError, match="not the pinned one"):
+                    work()
