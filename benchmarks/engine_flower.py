@@ -1,7 +1,6 @@
 """The benchmark's work on Flower engines: LocalGrid in this process or with workers, and Flower's Ray simulation."""
 
 import logging
-import resource
 import time
 from typing import Any
 
@@ -13,6 +12,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from benchmarks.engine_work import client_app, features, run_rounds, sgd_step
 from fedcomp.flower import LocalGrid
+from fedcomp.memory import peak_memory_mb
 
 APP = "benchmarks.engine_work:client_app"
 
@@ -72,4 +72,4 @@ def peak_mebibytes(registered: int, cohort: int, parameters: int, rounds: int) -
     with LocalGrid(APP, registered) as grid:
         cohorts = [(draw.choice(registered, cohort, replace=False) + 1).tolist() for _ in range(rounds)]
         run_rounds(grid, cohorts, parameters)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory_mb()

@@ -20,8 +20,9 @@ def peak_memory_mb() -> float:
         found = {process for process, parent in parents.items() if parent in family} - family
         family |= found
         grew = bool(found)
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KB on Linux
-    return max([own, *(_peak_kb(process) for process in family)]) / 1024
+    peak = max(_peak_kb(process) for process in family)
+    # getrusage is second choice: across fork and exec Linux keeps the peak of whoever started this process
+    return (peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
 
 
 def _parents() -> dict[int, int]:

@@ -20,9 +20,11 @@ print(json.dumps([before, during, peak_memory_mb()]))
 """
 
 
-def test_a_grandchild_that_lives_is_measured():
+def test_a_grandchild_that_lives_is_measured_and_who_started_us_is_not():
+    ours = b"x" * (300 << 20)  # a large parent: its peak must not be taken for the small process's own
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
     before, during, after = json.loads(done.stdout)
     assert 1 < before < 150
     assert 200 < during < 400
     assert after < 150, "what has ended is not there to be measured"
+    assert len(ours) == 300 << 20
