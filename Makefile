@@ -21,6 +21,7 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow -n 0
+	$(BIN)/pytest tests/codecs tests/contracts tests/attacks tests/privacy --hypothesis-profile=explore
 
 golden: $(STAMP)
 	$(BIN)/pytest -n 0 tests/contracts --update-golden

@@ -1,6 +1,12 @@
 """What every test shares."""
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: whether a commit passes must not hang on luck. `make test-slow` draws new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("explore")
+settings.load_profile("fixed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

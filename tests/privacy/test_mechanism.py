@@ -28,7 +28,7 @@ def test_clip_never_exceeds_the_bound_and_never_raises_a_norm(array, bound):
     clipped, norm = GaussianMechanism(bound, 1.0).clip({"a": array})
     after = l2_norm(clipped)
     assert after <= bound
-    assert after <= norm
+    assert after <= norm * (1 + 1e-15)  # the two sum differently scaled squares, and may round apart
     assert (np.abs(clipped["a"]) <= np.abs(array)).all()
 
 
