@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fedcomp.arrays import Array, Arrays
+from fedcomp.codecs.context import NO_CONTEXT, Context
 from fedcomp.errors import FedcompError
 
 MAX_VALUES = 2**28
@@ -45,30 +46,47 @@ class Codec(Protocol):
     def lossless(self) -> bool:
         """Whether every array of every dtype comes back bit for bit."""
 
-    def encode(self, arrays: Arrays, rng: np.random.Generator) -> bytes:
+    @property
+    def needs_reference(self) -> bool:
+        """Whether both ends must hold the same reference: ``Context.reference`` and ``decode(reference=...)``."""
+
+    @property
+    def private_side(self) -> bool:
+        """Whether a payload uses memory or importance: knowledge that was not noised together with the arrays."""
+
+    def encode(self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT) -> bytes:
         """Return the payload.
 
         Args:
             arrays: bool, integer or floating point arrays of native byte order.
             rng: where stochastic rounding and public seeds are drawn from; never a source of privacy noise.
+            context: what is known besides the arrays.
 
         Raises:
-            ArraysError: if an array cannot be carried, with its name.
+            ArraysError: if an array cannot be carried, with its name, or the context lacks what the codec needs.
         """
 
-    def decode(self, payload: bytes, *, max_values: int = MAX_VALUES) -> dict[str, Array]:
+    def advance(
+        self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT
+    ) -> tuple[bytes, dict[str, Array]]:
+        """Return the payload, and the memory for the context of the next one (empty for a codec that keeps none)."""
+
+    def decode(
+        self, payload: bytes, *, max_values: int = MAX_VALUES, reference: Arrays | None = None
+    ) -> dict[str, Array]:
         """Return the arrays of a payload, writable and in the order in which they were encoded.
 
         Args:
             payload: bytes from anywhere.
             max_values: refuse a payload that claims more values than this. Peak memory stays under 32 bytes a value
                 plus 4 bytes a byte of payload plus 4 MiB.
+            reference: what the encoder's context had as reference; another one, or none, is refused.
 
         Raises:
             PayloadError: if the bytes are not a payload of this very codec.
         """
 
-    def max_error(self, arrays: Arrays) -> float | None:
+    def max_error(self, arrays: Arrays, context: Context = NO_CONTEXT) -> float | None:
         """Return a bound on the absolute error of every decoded value, 0 if lossless, None if there is none."""
 
     def config(self) -> list[dict[str, Any]]:

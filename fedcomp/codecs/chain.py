@@ -2,22 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from fedcomp.arrays import Array, Arrays, ArraysError
 from fedcomp.codecs.base import MAX_VALUES, PayloadError
-from fedcomp.codecs.frame import Frame, read_frame, write_frame
+from fedcomp.codecs.context import NO_CONTEXT, NOTHING, Context, Side
+from fedcomp.codecs.flat import dump_verbatim, flatten, flatten_like, load_verbatim, split
+from fedcomp.codecs.frame import Frame, frame_size, read_frame, write_frame
 from fedcomp.codecs.layout import ArraySpec, layout_of
 from fedcomp.codecs.stage import Form, Packet, Spec, Stage
 from fedcomp.codecs.stages.raw import Raw
-
-MAX_MAGNITUDE = 2.0**100
-"""A lossy chain refuses larger values: no update is that large, and below it no scale and no sum overflows."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Chain:
         """Refuse stages that cannot follow each other (``ValueError``)."""
         if len(self.stages) > 1 and any(isinstance(stage, Raw) for stage in self.stages):
             raise ValueError("raw: expected to stand alone, got other stages beside it")
-        self._forms(4096)
+        self._forms([(64, 64)])
 
     @property
     def data_dependent(self) -> bool:
@@ -52,42 +52,58 @@ class Chain:
         """Whether there is no stage but ``raw``."""
         return all(isinstance(stage, Raw) for stage in self.stages)
 
-    def encode(self, arrays: Arrays, rng: np.random.Generator) -> bytes:
-        """Return the payload; see ``Codec.encode``."""
-        layout = layout_of(arrays)
-        packet = None if self.lossless else Packet(_flatten(layout, arrays))
-        if packet is not None:
-            for stage in self.stages:
-                packet = stage.forward(packet, rng)
-        verbatim = _dump_verbatim([arrays[spec.name] for spec in layout if not self._is_coded(spec)])
-        sections = (verbatim,) if packet is None else (verbatim, *packet.streams, packet.values)
-        return write_frame(Frame(self._digest, layout, sections))
+    @property
+    def needs_reference(self) -> bool:
+        """Whether any stage does."""
+        return any(stage.needs_reference for stage in self.stages)
 
-    def decode(self, payload: bytes, *, max_values: int = MAX_VALUES) -> dict[str, Array]:
+    @property
+    def private_side(self) -> bool:
+        """Whether any stage does."""
+        return any(stage.private_side for stage in self.stages)
+
+    def encode(self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT) -> bytes:
+        """Return the payload; see ``Codec.encode``."""
+        return self._encode(arrays, rng, context, {})
+
+    def advance(
+        self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT
+    ) -> tuple[bytes, dict[str, Array]]:
+        """Return the payload and the memory for the next one; see ``Codec.advance``."""
+        memory: dict[str, Array] = {}
+        return self._encode(arrays, rng, context, memory), memory
+
+    def decode(
+        self, payload: bytes, *, max_values: int = MAX_VALUES, reference: Arrays | None = None
+    ) -> dict[str, Array]:
         """Return the arrays; see ``Codec.decode``."""
         frame = read_frame(payload, self._digest, max_values)
         coded = [spec for spec in frame.layout if self._is_coded(spec)]
         verbatim = [spec for spec in frame.layout if not self._is_coded(spec)]
         if not frame.sections:
             raise PayloadError("expected at least one section, got none")
-        found = _load_verbatim(verbatim, frame.sections[0])
-        values = self._inverse(frame.sections[1:], sum(spec.size for spec in coded))
-        found |= _split(coded, values)
+        found = load_verbatim(verbatim, frame.sections[0])
+        side = self._public_side(coded, reference)
+        found |= split(coded, self._inverse(frame.sections[1:], coded, side))
         return {spec.name: found[spec.name] for spec in frame.layout}
 
-    def max_error(self, arrays: Arrays) -> float | None:
+    def max_error(self, arrays: Arrays, context: Context = NO_CONTEXT) -> float | None:
         """Return the sum of the stages' bounds, plus what float32 arithmetic and the arrays' dtypes round off."""
         layout = layout_of(arrays)
         if self.lossless or not any(spec.floating for spec in layout):
             return 0.0
-        packet, total = Packet(_flatten(layout, arrays)), 0.0
+        packet, total = Packet(flatten(layout, arrays)), 0.0
+        side = self._side(layout, context)
+        forms = self._forms([spec.shape for spec in layout if spec.floating])
         peak = float(np.abs(packet.values).max(initial=0.0))
-        for stage in self.stages:
+        for stage, form in zip(self.stages, forms, strict=False):
             bound = stage.max_error(packet.values)
             if bound is None:
                 return None
             total += bound
-            packet = stage.forward(packet, np.random.default_rng(0))
+            packet = stage.forward(_placed(packet, form, side), np.random.default_rng(0))
+            if packet.values.dtype == np.float32:
+                peak = max(peak, float(np.abs(packet.values).max(initial=0.0)))
         halves = any(spec.dtype == np.float16 for spec in layout)
         return total + (peak + total) * (2.0**-21 + halves * 2.0**-11) + (2.0**-24 if halves else 2.0**-126)
 
@@ -107,8 +123,62 @@ class Chain:
     def _is_coded(self, spec: ArraySpec) -> bool:
         return spec.floating and not self.lossless
 
-    def _forms(self, size: int) -> list[Form]:
-        forms = [Form(Spec(np.dtype(np.float32), size))]
+    def _encode(self, arrays: Arrays, rng: np.random.Generator, context: Context, memory: dict[str, Array]) -> bytes:
+        """Return the payload, and put what stages keep into ``memory``."""
+        layout = layout_of(arrays)
+        verbatim = dump_verbatim([arrays[spec.name] for spec in layout if not self._is_coded(spec)])
+        if self.lossless:
+            return write_frame(Frame(self._digest, layout, (verbatim,)))
+        side, packet = self._side(layout, context), Packet(flatten(layout, arrays))
+        forms = self._forms([spec.shape for spec in layout if spec.floating])
+        sent: dict[int, Array] = {}
+        for index, (stage, form) in enumerate(zip(self.stages, forms, strict=False)):
+            own = replace(side, memory=_under(context.memory, index, stage))
+            if stage.counts_bytes:
+                own = replace(own, overhead=frame_size(layout, (verbatim, *packet.streams)))
+            packet = stage.forward(_placed(packet, form, own), rng)
+            memory |= {_key(index, stage, name): array for name, array in packet.memory.items()}
+            if stage.learns:
+                sent[index] = packet.values
+        if sent:
+            self._learn(packet, forms, side, sent, memory)
+        return write_frame(Frame(self._digest, layout, (verbatim, *packet.streams, packet.values)))
+
+    def _learn(
+        self, packet: Packet, forms: Sequence[Form], side: Side, sent: Mapping[int, Array], memory: dict[str, Array]
+    ) -> None:
+        """Decode as the receiver will, and let stages keep what comes of it."""
+        for index in range(len(self.stages) - 1, min(sent) - 1, -1):
+            stage = self.stages[index]
+            if index in sent:
+                kept = stage.learn(sent[index], packet.values)
+                memory |= {_key(index, stage, name): array for name, array in kept.items()}
+            packet = stage.inverse(_placed(packet, forms[index], side), forms[index])
+
+    def _side(self, layout: Sequence[ArraySpec], context: Context) -> Side:
+        """Return the context as vectors; raises ``ArraysError`` if it lacks the reference."""
+        reference = importance = None
+        if self.needs_reference:
+            if context.reference is None:
+                raise ArraysError("reference: expected what both ends hold, got none")
+            reference = flatten_like(layout, context.reference, "reference")
+        if context.importance is not None:
+            importance = flatten_like(layout, context.importance, "importance")
+        return Side(reference, importance, max_bytes=context.max_bytes)
+
+    def _public_side(self, coded: Sequence[ArraySpec], reference: Arrays | None) -> Side:
+        if not self.needs_reference:
+            return NOTHING
+        if reference is None:
+            raise PayloadError("expected a reference to decode against, got none")
+        try:
+            return Side(flatten_like(coded, reference, "reference"))
+        except ArraysError as error:
+            raise PayloadError(str(error)) from None
+
+    def _forms(self, shapes: Sequence[tuple[int, ...]]) -> list[Form]:
+        size = sum(prod(shape) for shape in shapes)
+        forms = [Form(Spec(np.dtype(np.float32), size), shapes=tuple(shapes), whole=True)]
         for index, stage in enumerate(self.stages):
             try:
                 forms.append(stage.form(forms[-1]))
@@ -116,20 +186,36 @@ class Chain:
                 raise ValueError(f"[{index}] {stage.id}: {error}") from None
         return forms
 
-    def _inverse(self, sections: tuple[Array, ...], size: int) -> Array:
+    def _inverse(self, sections: tuple[Array, ...], coded: Sequence[ArraySpec], side: Side) -> Array:
         """Return the float32 values that sections stand for, every one of them finite."""
         if self.lossless:
             _check_sections(sections, ())
             return np.empty(0, dtype=np.float32)
-        *forms, last = self._forms(size)
+        *forms, last = self._forms([spec.shape for spec in coded])
         _check_sections(sections, (*last.streams, last.values))
         packet = Packet(sections[-1], sections[:-1])
         with np.errstate(over="ignore", invalid="ignore"):
             for stage, form in zip(reversed(self.stages), reversed(forms), strict=True):
-                packet = stage.inverse(packet, form)
+                packet = stage.inverse(_placed(packet, form, side), form)
         if not np.isfinite(packet.values).all():
             raise PayloadError("expected finite values, got NaN or infinity")
         return packet.values if packet.values.flags.writeable else packet.values.copy()
+
+
+def _placed(packet: Packet, form: Form, side: Side) -> Packet:
+    """Return the packet for the stage that works on ``form``: with the shapes, and what it may know."""
+    if not form.whole:
+        side = replace(side, reference=None, importance=None)
+    return Packet(packet.values, packet.streams, form.shapes, side)
+
+
+def _key(index: int, stage: Stage, name: str) -> str:
+    return f"{index}.{stage.id}.{name}"
+
+
+def _under(memory: Mapping[str, Array], index: int, stage: Stage) -> dict[str, Array]:
+    prefix = _key(index, stage, "")
+    return {key.removeprefix(prefix): array for key, array in memory.items() if key.startswith(prefix)}
 
 
 def _check_sections(sections: Sequence[Array], specs: Sequence[Spec]) -> None:
@@ -141,51 +227,3 @@ def _check_sections(sections: Sequence[Array], specs: Sequence[Spec]) -> None:
             raise PayloadError(
                 f"section {index}: expected {length} of {spec.dtype}, got {section.size} of {section.dtype}"
             )
-
-
-def _flatten(layout: Sequence[ArraySpec], arrays: Arrays) -> Array:
-    """Return the floating point arrays as one float32 vector, all of it within ``MAX_MAGNITUDE``."""
-    names = [spec.name for spec in layout if spec.floating]
-    with np.errstate(over="ignore"):
-        parts = [arrays[name].reshape(-1).astype(np.float32, copy=False) for name in names]
-    values = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype=np.float32), *parts])
-    # NaN fails every comparison, so it is refused here too.
-    if values.size and not (values.min() >= -MAX_MAGNITUDE and values.max() <= MAX_MAGNITUDE):
-        for name, part in zip(names, parts, strict=True):
-            if part.size and not (part.min() >= -MAX_MAGNITUDE and part.max() <= MAX_MAGNITUDE):
-                raise ArraysError(f"array {name!r}: expected finite values of magnitude up to 2**100, got others")
-    return values
-
-
-def _split(coded: Sequence[ArraySpec], values: Array) -> dict[str, Array]:
-    """Return the arrays that a float32 vector holds, each in its own dtype; float16 saturates."""
-    arrays, at = {}, 0
-    for spec in coded:
-        part = values[at : at + spec.size].reshape(spec.shape)
-        if spec.dtype == np.float16:
-            part = np.asarray(np.clip(part, -65504.0, 65504.0))
-        arrays[spec.name] = part.astype(spec.dtype, copy=len(coded) > 1)
-        at += spec.size
-    return arrays
-
-
-def _dump_verbatim(arrays: Sequence[Array]) -> Array:
-    """Return the bytes of arrays one after the other, without a copy if there is one array alone."""
-    parts = [
-        np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8) for array in arrays
-    ]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype=np.uint8), *parts])
-
-
-def _load_verbatim(specs: Sequence[ArraySpec], section: Array) -> dict[str, Array]:
-    sizes = [spec.size * spec.dtype.itemsize for spec in specs]
-    if section.dtype != np.uint8 or section.size != sum(sizes):
-        raise PayloadError(f"section 0: expected {sum(sizes)} of uint8, got {section.size} of {section.dtype}")
-    arrays, at = {}, 0
-    for spec, size in zip(specs, sizes, strict=True):
-        part = section[at : at + size]
-        if spec.dtype == np.bool_ and part.max(initial=0) > 1:
-            raise PayloadError(f"array {spec.name!r}: expected bools of 0 or 1, got {part.max()}")
-        arrays[spec.name] = part.view(spec.dtype.newbyteorder("<")).reshape(spec.shape).astype(spec.dtype)
-        at += size
-    return arrays

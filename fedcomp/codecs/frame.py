@@ -12,6 +12,7 @@ field is checked as if it came from one, and nothing is allocated from a number 
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedcomp.arrays import Array, ArraysError
@@ -66,6 +67,14 @@ def write_frame(frame: Frame) -> bytes:
         checksum = zlib.crc32(part, checksum)
     parts.append(_CHECKSUM.pack(checksum))
     return b"".join(parts)
+
+
+def frame_size(layout: tuple[ArraySpec, ...], sections: Sequence[Array]) -> int:
+    """Return how many bytes a frame has that holds these sections, and one more without values at its end."""
+    names = sum(len(spec.name.encode("utf-8", "surrogatepass")) for spec in layout)
+    arrays = sum(_ARRAY.size + 4 * len(spec.shape) for spec in layout) + names
+    data = sum(num_bytes(section.dtype, section.size) for section in sections)
+    return _HEADER.size + arrays + _SECTION.size * (len(sections) + 1) + data + _CHECKSUM.size
 
 
 def read_frame(payload: bytes, digest: bytes, max_values: int) -> Frame:

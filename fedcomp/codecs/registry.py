@@ -8,7 +8,9 @@ from fedcomp.codecs.base import Codec
 from fedcomp.codecs.chain import Chain
 from fedcomp.codecs.options import Option, options_of
 from fedcomp.codecs.stage import Stage
+from fedcomp.codecs.stages.delta import Delta
 from fedcomp.codecs.stages.dither import Dither
+from fedcomp.codecs.stages.feedback import Feedback
 from fedcomp.codecs.stages.float16 import Float16
 from fedcomp.codecs.stages.random_mask import RandomMask
 from fedcomp.codecs.stages.rans import Rans
@@ -19,7 +21,7 @@ from fedcomp.codecs.stages.uniform import Uniform
 from fedcomp.errors import ConfigError
 
 STAGES: dict[str, type[Stage]] = {
-    stage.id: stage for stage in (Raw, TopK, RandomMask, Uniform, Step, Dither, Float16, Rans)
+    stage.id: stage for stage in (Raw, Delta, Feedback, TopK, RandomMask, Uniform, Step, Dither, Float16, Rans)
 }
 
 

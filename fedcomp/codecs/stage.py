@@ -1,13 +1,17 @@
 """A stage of a chain: one step from floats to few bytes, and back."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fedcomp.arrays import Array
+from fedcomp.codecs.context import NOTHING, Side
 from fedcomp.codecs.options import check_options
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,15 @@ class Form:
 
     values: Spec
     streams: tuple[Spec, ...] = ()
+    shapes: tuple[Shape, ...] = ()
+    """Shapes of the tensors that the values are, one after the other; one flat tensor if left out."""
+    whole: bool = False
+    """Whether the values are still all floating point values of the arrays, in their order and shapes."""
+
+    def __post_init__(self) -> None:
+        """Take the values to be one flat tensor if no shapes are given."""
+        if not self.shapes and self.values.length is not None:
+            object.__setattr__(self, "shapes", ((self.values.length,),))
 
     def require_floats(self) -> int:
         """Return the number of values, which must be float32; raises ``ValueError`` for the wrong order of stages."""
@@ -38,17 +51,29 @@ class Form:
             raise ValueError(f"expected float32 values from the stage before, got {self.values.dtype}")
         return self.values.length
 
+    def require_whole(self) -> int:
+        """Return the number of values, which must be all of the arrays'; raises ``ValueError`` for the wrong order."""
+        size = self.require_floats()
+        if not self.whole:
+            raise ValueError("expected all values of the arrays, got what a stage before left of them")
+        return size
+
 
 @dataclass(frozen=True, eq=False)
 class Packet:
     """What travels along a chain.
 
     ``values`` (1-D) is what the next stage works on; ``streams`` (1-D each) is what the stages before set aside: a
-    mask, a scale, a seed. A stage pushes to the end and its inverse pops from the end.
+    mask, a scale, a seed. A stage pushes to the end and its inverse pops from the end. ``shapes`` and ``side`` are
+    the chain's to set, before each stage; what a stage returns as ``memory`` it gets back in ``side.memory`` with the
+    next payload.
     """
 
     values: Array
     streams: tuple[Array, ...] = ()
+    shapes: tuple[Shape, ...] = ()
+    side: Side = NOTHING
+    memory: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Stage(ABC):
@@ -60,6 +85,14 @@ class Stage(ABC):
     """
 
     id: ClassVar[str]
+    learns: ClassVar[bool] = False
+    """Whether ``learn`` is to be called with what the receiver decodes."""
+    counts_bytes: ClassVar[bool] = False
+    """Whether ``side.overhead`` is to be filled in."""
+    needs_reference: ClassVar[bool] = False
+    """Whether it cannot work without ``side.reference``, forward and inverse."""
+    private_side: ClassVar[bool] = False
+    """Whether it uses memory or importance, which were not noised with the update."""
 
     def __post_init__(self) -> None:
         """Check and normalise the options; raises ``ValueError`` that names the option."""
@@ -94,6 +127,13 @@ class Stage(ABC):
     @abstractmethod
     def max_error(self, values: Array) -> float | None:
         """Return a bound on the absolute error that this stage alone makes on ``values``, or None."""
+
+    def learn(self, sent: Array, received: Array) -> Mapping[str, Array]:
+        """Return what to keep for the next payload, after values ``sent`` by ``forward`` were decoded as ``received``.
+
+        Called if ``learns``; both are float32 of the length of the values.
+        """
+        return {}
 
     def config(self) -> dict[str, Any]:
         """Return the stage's id and options as JSON values."""

@@ -3,13 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contracts import codec_suite as suite
 from fedcomp.arrays import digest
-from fedcomp.codecs import codec_from_config
+from fedcomp.codecs import Codec, codec_from_config
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def decoded(codec: Codec, payload: bytes) -> dict[str, np.ndarray]:
+    return suite.decode(codec, payload, suite.example_arrays(300))
 
 
 @pytest.mark.parametrize("name", suite.CHAINS)
@@ -19,13 +24,13 @@ def test_golden_payload(name: str, update_golden: bool) -> None:
         codec = codec_from_config(suite.CHAINS[name])
         payload = suite.encode(codec, suite.example_arrays(300))
         payload_file.write_bytes(payload)
-        expected = {"codec": codec.config(), "digest": codec.digest(), "arrays": digest(codec.decode(payload))}
+        expected = {"codec": codec.config(), "digest": codec.digest(), "arrays": digest(decoded(codec, payload))}
         expected_file.write_text(json.dumps(expected, indent=1) + "\n")
     expected = json.loads(expected_file.read_text())
     codec = codec_from_config(expected["codec"])
     assert codec == codec_from_config(suite.CHAINS[name])
     assert codec.digest() == expected["digest"]
-    assert digest(codec.decode(payload_file.read_bytes())) == expected["arrays"]
+    assert digest(decoded(codec, payload_file.read_bytes())) == expected["arrays"]
 
 
 def test_no_golden_file_is_forgotten() -> None:

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from fedcomp.arrays import Arrays, digest
-from fedcomp.codecs import Codec, PayloadError, codec_from_config
+from fedcomp.arrays import Arrays, ArraysError, digest
+from fedcomp.codecs import Codec, Context, PayloadError, codec_from_config
+
+__all__ = ["ArraysError", "PayloadError"]
 
 CHAINS = {
     "empty": [],
@@ -30,6 +32,9 @@ CHAINS = {
         {"id": "rans"},
     ],
     "step-rans": [{"id": "step", "step_rms": 1.0, "dead_zone": 0.6}, {"id": "rans"}],
+    "feedback": [{"id": "feedback", "decay": 0.5}],
+    "feedback-topk": [{"id": "feedback", "decay": 1.0}, {"id": "topk", "density": 0.2}],
+    "delta-float16": [{"id": "delta"}, {"id": "float16"}],
     "fine-step-rans": [{"id": "step", "step_rms": 0.001, "dead_zone": 0.5}, {"id": "rans"}],
     "topk-rans": [{"id": "topk", "density": 0.2}, {"id": "rans"}],
     "float16-rans": [{"id": "float16"}, {"id": "rans"}],
@@ -58,17 +63,27 @@ def example_arrays(size: int = 150) -> dict[str, np.ndarray]:
     }
 
 
+def reference_for(arrays: Arrays) -> dict[str, np.ndarray]:
+    """What both ends hold: near the arrays, and of their names, shapes and dtypes."""
+    return {name: np.asarray(array * 0.75).astype(array.dtype) for name, array in arrays.items()}
+
+
 def encode(codec: Codec, arrays: Arrays, seed: int = 3) -> bytes:
-    return codec.encode(arrays, rng=np.random.default_rng(seed))
+    return codec.encode(arrays, np.random.default_rng(seed), Context(reference=reference_for(arrays)))
+
+
+def decode(codec: Codec, payload: bytes, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Decode what was made of ``arrays``, with the reference that belongs to them."""
+    return codec.decode(payload, reference=reference_for(arrays))
 
 
 def check_round_trip(codec: Codec, arrays: Arrays) -> None:
     """Names, order, shapes and dtypes come back, values within the bound, the input untouched, the output writable."""
     before = digest(arrays)
-    decoded = codec.decode(encode(codec, arrays))
+    decoded = decode(codec, encode(codec, arrays), arrays)
     assert digest(arrays) == before
     assert list(decoded) == list(arrays)
-    bound = codec.max_error(arrays)
+    bound = codec.max_error(arrays, Context(reference=reference_for(arrays)))
     for name, array in arrays.items():
         assert (decoded[name].shape, decoded[name].dtype) == (array.shape, array.dtype)
         assert decoded[name].flags.writeable
@@ -101,22 +116,23 @@ def check_same_seed_same_bytes(codec: Codec, arrays: Arrays) -> None:
 def check_every_damage_is_refused(codec: Codec, arrays: Arrays) -> None:
     """Every flipped byte, every truncation and every appended byte raises ``PayloadError``."""
     payload = encode(codec, arrays)
+    reference = reference_for(arrays)
     for at in range(len(payload)):
         for flip in (0x01, 0x80, 0xFF):
             damaged = bytearray(payload)
             damaged[at] ^= flip
             with pytest.raises(PayloadError):
-                codec.decode(bytes(damaged))
+                codec.decode(bytes(damaged), reference=reference)
         with pytest.raises(PayloadError):
-            codec.decode(payload[:at])
+            codec.decode(payload[:at], reference=reference)
     with pytest.raises(PayloadError):
-        codec.decode(payload + b"\0")
+        codec.decode(payload + b"\0", reference=reference)
 
 
 def check_foreign_codec_is_named(codec: Codec, other: Codec, arrays: Arrays) -> None:
     """A payload of another codec is refused with both digests."""
     with pytest.raises(PayloadError) as caught:
-        codec.decode(encode(other, arrays))
+        decode(codec, encode(other, arrays), arrays)
     assert codec.digest() in str(caught.value)
     assert other.digest() in str(caught.value)
 
@@ -127,7 +143,8 @@ def check_bias_is_as_stated(codec: Codec, values: np.ndarray, repeats: int = 240
     The first half of the seeds gives the direction, the second half tests it: under independence the t statistic is
     under 6 but for one case in 1e8. What float32 arithmetic rounds off is allowed for.
     """
-    decoded = np.stack([codec.decode(encode(codec, {"x": values}, seed))["x"] for seed in range(repeats)])
+    arrays = {"x": values}
+    decoded = np.stack([decode(codec, encode(codec, arrays, seed), arrays)["x"] for seed in range(repeats)])
     errors = decoded.astype(np.float64) - values
     direction = np.sign(errors[: repeats // 2].mean(axis=0))
     along = errors[repeats // 2 :] @ direction / values.size

@@ -50,7 +50,7 @@ def test_round_trip_of_degenerate_values(codec: Codec, values: np.ndarray) -> No
 
 
 def test_round_trip_of_nothing(codec: Codec) -> None:
-    assert codec.decode(suite.encode(codec, {})) == {}
+    assert suite.decode(codec, suite.encode(codec, {}), {}) == {}
 
 
 def test_round_trip_of_views(codec: Codec) -> None:
@@ -89,7 +89,23 @@ def test_bias_is_as_stated(codec: Codec) -> None:
 
 
 def test_values_over_the_limit_are_refused(codec: Codec) -> None:
-    payload = suite.encode(codec, {"x": np.zeros(100, dtype=np.float32)})
-    assert codec.decode(payload, max_values=100)["x"].size == 100
+    arrays = {"x": np.zeros(100, dtype=np.float32)}
+    payload, reference = suite.encode(codec, arrays), suite.reference_for(arrays)
+    assert codec.decode(payload, max_values=100, reference=reference)["x"].size == 100
     with pytest.raises(suite.PayloadError, match="at most 99 values"):
-        codec.decode(payload, max_values=99)
+        codec.decode(payload, max_values=99, reference=reference)
+
+
+def test_a_reference_that_is_needed_and_missing_or_another_one_is_refused(codec: Codec) -> None:
+    if not codec.needs_reference:
+        pytest.skip("decodes without a reference")
+    arrays = suite.example_arrays()
+    payload = suite.encode(codec, arrays)
+    with pytest.raises(suite.ArraysError, match="reference: expected what both ends hold"):
+        codec.encode(arrays, np.random.default_rng(0))
+    with pytest.raises(suite.PayloadError, match="expected a reference"):
+        codec.decode(payload)
+    with pytest.raises(suite.PayloadError, match="made with reference"):
+        codec.decode(payload, reference=arrays)
+    with pytest.raises(suite.PayloadError, match="reference: expected an array"):
+        codec.decode(payload, reference={})
