@@ -39,7 +39,7 @@ def test_every_problem_is_named_at_once() -> None:
     )
     assert problems == (
         "[0].density: expected a number in (0, 1], got 1.5",
-        "[1].id: expected one of raw, topk, random-mask, uniform, step, dither, float16, rans, got 'zip'",
+        f"[1].id: expected one of {', '.join(STAGES)}, got 'zip'",
         "[2].bits: unknown option, expected one of bit_width, stochastic_rounding, got 3",
         "[3].step_rms: expected a number in [0.001, 1000], got None (it must be given)",
     )
@@ -115,6 +115,8 @@ def test_what_depends_on_data_and_what_is_biased() -> None:
     stated = {info.id: (info.data_dependent, info.biased) for info in describe_codecs()}
     assert stated == {
         "raw": (False, False),
+        "delta": (False, False),
+        "feedback": (False, False),
         "topk": (True, True),
         "random-mask": (False, False),
         "uniform": (True, False),

@@ -90,7 +90,7 @@ def test_bias_is_as_stated(codec: Codec) -> None:
 
 def test_values_over_the_limit_are_refused(codec: Codec) -> None:
     arrays = {"x": np.zeros(100, dtype=np.float32)}
-    payload, reference = suite.encode(codec, arrays), suite.reference_for(arrays)
+    payload, reference = suite.encode(codec, arrays), suite.context_for(codec, arrays).reference
     assert codec.decode(payload, max_values=100, reference=reference)["x"].size == 100
     with pytest.raises(suite.PayloadError, match="at most 99 values"):
         codec.decode(payload, max_values=99, reference=reference)

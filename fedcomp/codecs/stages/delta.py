@@ -13,9 +13,9 @@ from fedcomp.codecs.stage import Form, Packet, Stage
 
 @dataclass(frozen=True)
 class Delta(Stage):
-    """Codes the difference to the reference, whose fingerprint travels: no other one is ever decoded against.
+    """Codes the difference to the reference, whose fingerprint travels.
 
-    Worth it where the arrays are a model and the reference is an older version of it; an update is a difference
+    No other reference is ever decoded against.     Worth it where the arrays are a model and the reference is an older version of it; an update is a difference
     already.
     """
 
