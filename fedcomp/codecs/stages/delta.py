@@ -15,8 +15,8 @@ from fedcomp.codecs.stage import Form, Packet, Stage
 class Delta(Stage):
     """Codes the difference to the reference, whose fingerprint travels.
 
-    No other reference is ever decoded against.     Worth it where the arrays are a model and the reference is an older version of it; an update is a difference
-    already.
+    No other reference is ever decoded against. Worth it where the arrays are a model and the reference is an older
+    version of it; an update is a difference already.
     """
 
     id: ClassVar[str] = "delta"
