@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fedcomp.arrays import Array, Arrays
+from fedcomp.arrays import Arrays
 from fedcomp.errors import RunError
 from fedcomp.evaluation import Evaluation, evaluate, model_cost
 from fedcomp.memory import peak_memory_mb
@@ -29,11 +29,6 @@ from fedcomp.shrink import ExportError, distil, export_onnx, load_arrays, save_a
 from fedcomp.training import get_arrays, set_arrays
 
 _PACKAGES = ("fedcomp", "flwr", "torch", "opacus", "dp-accounting", "cryptography", "numpy")
-
-
-def initial_model(plan: Plan) -> dict[str, Array]:
-    """Return the state that round 1 starts from."""
-    return get_arrays(plan.task.model(plan.model_seed()))
 
 
 def evaluate_model(plan: Plan, arrays: Arrays) -> Evaluation:

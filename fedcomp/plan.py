@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedcomp import training
 from fedcomp.aggregation import ExampleWeightedMean, UniformMean
+from fedcomp.arrays import Array, digest
 from fedcomp.codecs import Codec, codec_from_config
 from fedcomp.config import CodecSpec, Config, PrivacyConfig, config_from_dict
 from fedcomp.errors import ConfigError, FedcompError
@@ -51,6 +52,15 @@ class Plan:
     def digest(self) -> str:
         """Return what server and client compare: a SHA-256 over everything that can change a result, as hex."""
         return self.config.digest()
+
+    def initial_model(self) -> dict[str, Array]:
+        """Return version 0 of the model: it follows from the config, on every machine that draws the same weights."""
+        return training.get_arrays(self.task.model(self.model_seed()))
+
+    @cached_property
+    def initial_digest(self) -> str:
+        """The digest of version 0, by which two machines find out whether they draw the same weights."""
+        return digest(self.initial_model())
 
     @property
     def private(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fedcomp.arrays import Array, Arrays
-from fedcomp.codecs.context import NO_CONTEXT, Context
+from fedcomp.codecs.context import NO_CONTEXT, CodecContext
 from fedcomp.errors import FedcompError
 
 MAX_VALUES = 2**28
@@ -48,13 +48,13 @@ class Codec(Protocol):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether both ends must hold the same reference: ``Context.reference`` and ``decode(reference=...)``."""
+        """Whether both ends must hold the same reference: ``CodecContext.reference`` and ``decode(reference=...)``."""
 
     @property
     def private_side(self) -> bool:
         """Whether a payload uses memory or importance: knowledge that was not noised together with the arrays."""
 
-    def encode(self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT) -> bytes:
+    def encode(self, arrays: Arrays, rng: np.random.Generator, context: CodecContext = NO_CONTEXT) -> bytes:
         """Return the payload.
 
         Args:
@@ -67,7 +67,7 @@ class Codec(Protocol):
         """
 
     def advance(
-        self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT
+        self, arrays: Arrays, rng: np.random.Generator, context: CodecContext = NO_CONTEXT
     ) -> tuple[bytes, dict[str, Array]]:
         """Return the payload, and the memory for the context of the next one (empty for a codec that keeps none)."""
 
@@ -86,7 +86,7 @@ class Codec(Protocol):
             PayloadError: if the bytes are not a payload of this very codec.
         """
 
-    def max_error(self, arrays: Arrays, context: Context = NO_CONTEXT) -> float | None:
+    def max_error(self, arrays: Arrays, context: CodecContext = NO_CONTEXT) -> float | None:
         """Return a bound on the absolute error of every decoded value, 0 if lossless, None if there is none."""
 
     def config(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedcomp.arrays import Array, Arrays, ArraysError
 from fedcomp.codecs.base import MAX_VALUES, PayloadError
-from fedcomp.codecs.context import NO_CONTEXT, NOTHING, Context, Side
+from fedcomp.codecs.context import NO_CONTEXT, NOTHING, CodecContext, Side
 from fedcomp.codecs.flat import dump_verbatim, flatten, flatten_like, load_verbatim, split
 from fedcomp.codecs.frame import Frame, frame_size, read_frame, write_frame
 from fedcomp.codecs.layout import ArraySpec, layout_of
@@ -62,12 +62,12 @@ class Chain:
         """Whether any stage does."""
         return any(stage.private_side for stage in self.stages)
 
-    def encode(self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT) -> bytes:
+    def encode(self, arrays: Arrays, rng: np.random.Generator, context: CodecContext = NO_CONTEXT) -> bytes:
         """Return the payload; see ``Codec.encode``."""
         return self._encode(arrays, rng, context, {})
 
     def advance(
-        self, arrays: Arrays, rng: np.random.Generator, context: Context = NO_CONTEXT
+        self, arrays: Arrays, rng: np.random.Generator, context: CodecContext = NO_CONTEXT
     ) -> tuple[bytes, dict[str, Array]]:
         """Return the payload and the memory for the next one; see ``Codec.advance``."""
         memory: dict[str, Array] = {}
@@ -87,7 +87,7 @@ class Chain:
         found |= split(coded, self._inverse(frame.sections[1:], coded, side))
         return {spec.name: found[spec.name] for spec in frame.layout}
 
-    def max_error(self, arrays: Arrays, context: Context = NO_CONTEXT) -> float | None:
+    def max_error(self, arrays: Arrays, context: CodecContext = NO_CONTEXT) -> float | None:
         """Return the sum of the stages' bounds, plus what float32 arithmetic and the arrays' dtypes round off."""
         layout = layout_of(arrays)
         if self.lossless or not any(spec.floating for spec in layout):
@@ -123,7 +123,9 @@ class Chain:
     def _is_coded(self, spec: ArraySpec) -> bool:
         return spec.floating and not self.lossless
 
-    def _encode(self, arrays: Arrays, rng: np.random.Generator, context: Context, memory: dict[str, Array]) -> bytes:
+    def _encode(
+        self, arrays: Arrays, rng: np.random.Generator, context: CodecContext, memory: dict[str, Array]
+    ) -> bytes:
         """Return the payload, and put what stages keep into ``memory``."""
         layout = layout_of(arrays)
         verbatim = dump_verbatim([arrays[spec.name] for spec in layout if not self._is_coded(spec)])
@@ -155,7 +157,7 @@ class Chain:
                 memory |= {_key(index, stage, name): array for name, array in kept.items()}
             packet = stage.inverse(_placed(packet, forms[index], side), forms[index])
 
-    def _side(self, layout: Sequence[ArraySpec], context: Context) -> Side:
+    def _side(self, layout: Sequence[ArraySpec], context: CodecContext) -> Side:
         """Return the context as vectors; raises ``ArraysError`` if it lacks the reference."""
         reference = importance = None
         if self.needs_reference:

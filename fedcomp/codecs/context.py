@@ -10,7 +10,7 @@ Memory = Mapping[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Context:
+class CodecContext:
     """Knowledge of the encoder, and of both ends. A codec that needs what is missing refuses by name.
 
     Names, shapes and dtypes of ``reference`` and ``importance`` are those of the arrays.
@@ -26,7 +26,7 @@ class Context:
     """What the sender's link carries; codecs that choose their rate stay under it."""
 
 
-NO_CONTEXT = Context()
+NO_CONTEXT = CodecContext()
 """Nothing is known besides the arrays."""
 
 

@@ -15,7 +15,8 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from fedcomp import training
-from fedcomp.arrays import Arrays, digest
+from fedcomp.arrays import Array, Arrays, digest
+from fedcomp.codecs import CodecContext
 from fedcomp.codecs.deltas import WHOLE, apply_deltas
 from fedcomp.crypto import Channel, Header, KeyPair
 from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
@@ -87,7 +88,9 @@ def _hello(frame: Frame, place: Place) -> Frame:
         key = place.key or KeyPair.generate()
         # Who left a run and joins it again has forgotten its replies, so its rounds are trained, and charged, anew: the
         # session is part of what a charge is for. Otherwise a server could have one charge answered with many noises.
-        about = {"run": run, "version": -1, "replied": 0, "session": secrets.token_hex(8)}
+        # Version 0 follows from the config, so nobody needs to be sent it; unless this machine makes another one of it.
+        version = 0 if plan.initial_digest == frame.text("initial") else -1
+        about = {"run": run, "version": version, "replied": 0, "session": secrets.token_hex(8)}
         stored = {"key": key_pair_to_bytes(key)}
     elif plan_from_json(stored["config"].decode()).digest() != plan.digest():
         raise Refusal(f"run {run!r} was joined under another plan; what was agreed to does not change within a run")
@@ -115,9 +118,13 @@ def _train(frame: Frame, place: Place) -> Frame:
     if round_number == memory.replied:
         return _seal(memory, memory.stored["reply"], place.name, round_number)
     model = _receive_model(memory, inner)
-    reply = _encode(plan, _protected_update(memory, place, model, round_number), place.name, round_number)
+    context = CodecContext(reference=model, memory=_encoder_memory(memory, inner))
+    protected = _protected_update(memory, place, model, round_number)
+    reply, encoder_memory = _encode(plan, protected, place.name, round_number, context)
     about = {**json.loads(memory.stored["about"]), "version": inner.number("version"), "replied": round_number}
     kept = {"reply": reply, "about": json.dumps(about).encode(), "model": WHOLE.encode(model, rng=stream(0))}
+    if encoder_memory:
+        kept["memory"] = WHOLE.encode(encoder_memory, rng=stream(0))
     place.state.save(place.name, {**memory.stored, **kept})
     return _seal(memory, reply, place.name, round_number)
 
@@ -157,13 +164,21 @@ def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
         if len(inner.parts) != 1:
             raise MessageError(f"expected one whole model, got {len(inner.parts)} parts")
         model = WHOLE.decode(inner.parts[0])
-    elif base != memory.version or "model" not in memory.stored:
+    elif base != memory.version:
         raise Refusal(f"deltas from version {base} cannot be decoded: version {memory.version} is held here")
     else:
-        model = apply_deltas(WHOLE.decode(memory.stored["model"]), inner.parts, memory.plan.downlink.decode)
+        held = WHOLE.decode(memory.stored["model"]) if base else memory.plan.initial_model()
+        model = apply_deltas(held, inner.parts, memory.plan.downlink.decode)
     if digest(model) != inner.text("digest"):
         raise Refusal(f"the decoded model is not version {inner.number('version')}: its digest differs")
     return model
+
+
+def _encoder_memory(memory: _Memory, inner: Frame) -> dict[str, Array]:
+    """Return what the codec kept from this client's last payload; nothing once the model came whole: a new base."""
+    if "memory" not in memory.stored or inner.number("base") == -1:
+        return {}
+    return WHOLE.decode(memory.stored["memory"])
 
 
 def _protected_update(
@@ -226,11 +241,19 @@ def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Spl
     return update
 
 
-def _encode(plan: Plan, protected: tuple[PrivateUpdate | Arrays, int | None], name: str, round_number: int) -> bytes:
+def _encode(
+    plan: Plan,
+    protected: tuple[PrivateUpdate | Arrays, int | None],
+    name: str,
+    round_number: int,
+    context: CodecContext,
+) -> tuple[bytes, dict[str, Array]]:
+    """Return the reply before it is sealed, and what the codec keeps for the next one."""
     update, num_examples = protected
     if plan.private and not isinstance(update, PrivateUpdate):
         raise Refusal("an update that is not noised does not leave under a private mode")
     arrays = update.arrays if isinstance(update, PrivateUpdate) else update
-    payload = plan.uplink.encode(arrays, rng=stream(plan.config.seed, "uplink", name, round_number))
+    rng = stream(plan.config.seed, "uplink", name, round_number)
+    payload, kept = plan.uplink.advance(arrays, rng, context)
     header = {} if num_examples is None else {"num_examples": num_examples}
-    return pack(Frame(header, (payload,)))
+    return pack(Frame(header, (payload,))), kept

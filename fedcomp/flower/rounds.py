@@ -9,7 +9,7 @@ from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from fedcomp.aggregation import ServerModel
-from fedcomp.arrays import Array, digest, fp32_bytes, num_values
+from fedcomp.arrays import Array, Arrays, digest, fp32_bytes, num_values
 from fedcomp.codecs.deltas import WHOLE
 from fedcomp.errors import FedcompError
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
@@ -71,7 +71,7 @@ class Rounds:
         state, counted = self._plan.aggregator.init(server_model.model), []
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             try:
-                update, num_examples = self._update(asked[node], content, round_number, num_values(server_model.model))
+                update, num_examples = self._update(asked[node], content, round_number, server_model.released)
                 state = self._plan.aggregator.accumulate(state, update, num_examples)
             except FedcompError as error:
                 traffic.refuse(asked[node].name, error)
@@ -94,7 +94,13 @@ class Rounds:
 
     def _greet(self, nodes: Sequence[int], traffic: Traffic) -> None:
         config, public = self._plan.config.to_json(), self._own.key.public.hex()
-        header = {"run": self._own.run, "config": config, "plan": self._plan.digest(), "server_key": public}
+        header = {
+            "run": self._own.run,
+            "config": config,
+            "plan": self._plan.digest(),
+            "server_key": public,
+            "initial": self._plan.initial_digest,
+        }
         content = pack(Frame(header))
         for node, reply in self._exchange(f"{MessageType.QUERY}.hello", dict.fromkeys(nodes, content), traffic):
             try:
@@ -141,12 +147,12 @@ class Rounds:
             for node, peer in asked.items()
         }
 
-    def _update(self, peer: Peer, content: bytes, round_number: int, max_values: int) -> tuple[dict[str, Array], int]:
+    def _update(self, peer: Peer, content: bytes, round_number: int, released: Arrays) -> tuple[dict[str, Array], int]:
         inner = unpack(self._own.open(peer, _accepted(content), round_number, self._plan.uplink.digest()))
         if len(inner.parts) != 1:
             raise FedcompError(f"expected one encoded update, got {len(inner.parts)} parts")
         weighted = self._plan.config.server.weighting == "examples"
-        update = self._plan.uplink.decode(inner.parts[0], max_values=max_values)
+        update = self._plan.uplink.decode(inner.parts[0], max_values=num_values(released), reference=released)
         return update, inner.number("num_examples") if weighted else 1
 
     def _note_refusal(self, node: int, content: bytes, traffic: Traffic) -> None:

@@ -16,7 +16,7 @@ from fedcomp.errors import RunError
 from fedcomp.flower.peers import Self
 from fedcomp.flower.rounds import RoundOutcome, Rounds
 from fedcomp.observer import Observer
-from fedcomp.outcome import evaluate_model, finish, initial_model
+from fedcomp.outcome import evaluate_model, finish
 from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream
@@ -75,7 +75,7 @@ def carry_out(
     plan = make_plan(run.config())
     plan.check_shares()
     nodes = _wait_for_nodes(grid, plan.config.clients.population, node_timeout)
-    checkpoint = run.load_checkpoint() or Checkpoint(0, ServerModel.initial(initial_model(plan)), _ZERO)
+    checkpoint = run.load_checkpoint() or Checkpoint(0, ServerModel.initial(plan.initial_model()), _ZERO)
     run.drop_metrics_after(checkpoint.round)
     rounds = Rounds(grid, plan, _identity(run, plan, key_file))
     epsilons = (0.0, *plan.epsilon_by_round())

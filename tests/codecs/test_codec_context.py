@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedcomp.arrays import ArraysError
-from fedcomp.codecs import Context, codec_from_config
+from fedcomp.codecs import CodecContext, codec_from_config
 from fedcomp.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -17,7 +17,7 @@ def sums(config: list, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     codec, memory = codec_from_config(config), {}
     sent, received = np.zeros(40 * 5), np.zeros(40 * 5)
     for seed in range(rounds):
-        payload, memory = codec.advance(UPDATE, np.random.default_rng(seed), Context(memory=memory))
+        payload, memory = codec.advance(UPDATE, np.random.default_rng(seed), CodecContext(memory=memory))
         sent += UPDATE["w"].ravel()
         received += codec.decode(payload)["w"].ravel()
     return sent, received
@@ -44,7 +44,7 @@ def test_decay_forgets():
     codec = codec_from_config([{"id": "feedback", "decay": 0.5}, {"id": "topk", "density": 0.1}])
     memory = {"0.feedback.residual": np.full(207, 8.0, dtype=np.float32)}
     zeros = {name: np.zeros_like(array) for name, array in UPDATE.items()}
-    payload, _ = codec.advance(zeros, np.random.default_rng(0), Context(memory=memory))
+    payload, _ = codec.advance(zeros, np.random.default_rng(0), CodecContext(memory=memory))
     assert set(np.unique(codec.decode(payload)["w"])) <= {0.0, 4.0}
 
 
@@ -52,7 +52,7 @@ def test_memory_of_another_stage_or_of_other_shapes_is_not_used():
     codec = codec_from_config(FEEDBACK)
     alone = codec.encode(UPDATE, np.random.default_rng(0))
     for memory in ({"1.feedback.residual": np.ones(207)}, {"0.feedback.residual": np.ones(3)}):
-        assert codec.encode(UPDATE, np.random.default_rng(0), Context(memory=memory)) == alone
+        assert codec.encode(UPDATE, np.random.default_rng(0), CodecContext(memory=memory)) == alone
 
 
 def test_a_codec_without_memory_keeps_none():
@@ -66,7 +66,7 @@ def test_a_delta_is_small_where_the_reference_is_near():
     near = {name: np.asarray(array * 1.001).astype(array.dtype) for name, array in UPDATE.items()}
     codec = codec_from_config([{"id": "delta"}, {"id": "uniform", "bit_width": 8}])
     plain = codec_from_config([{"id": "uniform", "bit_width": 8}])
-    payload = codec.encode(UPDATE, np.random.default_rng(0), Context(reference=near))
+    payload = codec.encode(UPDATE, np.random.default_rng(0), CodecContext(reference=near))
     error = np.abs(codec.decode(payload, reference=near)["w"] - UPDATE["w"]).max()
     coarse = np.abs(plain.decode(plain.encode(UPDATE, np.random.default_rng(0)))["w"] - UPDATE["w"]).max()
     assert error < coarse / 500
@@ -75,7 +75,7 @@ def test_a_delta_is_small_where_the_reference_is_near():
 def test_a_reference_of_other_shapes_is_refused_by_name():
     codec = codec_from_config([{"id": "delta"}])
     with pytest.raises(ArraysError, match=r"reference: expected an array 'w' of shape \[40, 5\]"):
-        codec.encode(UPDATE, np.random.default_rng(0), Context(reference={**UPDATE, "w": np.zeros(3)}))
+        codec.encode(UPDATE, np.random.default_rng(0), CodecContext(reference={**UPDATE, "w": np.zeros(3)}))
 
 
 @pytest.mark.parametrize("stage", ["delta", "feedback"])

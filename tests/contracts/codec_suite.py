@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedcomp.arrays import Arrays, ArraysError, digest
-from fedcomp.codecs import Codec, Context, PayloadError, codec_from_config
+from fedcomp.codecs import Codec, CodecContext, PayloadError, codec_from_config
 
 __all__ = ["ArraysError", "PayloadError"]
 
@@ -72,8 +72,8 @@ def encode(codec: Codec, arrays: Arrays, seed: int = 3) -> bytes:
     return codec.encode(arrays, np.random.default_rng(seed), context_for(codec, arrays))
 
 
-def context_for(codec: Codec, arrays: Arrays) -> Context:
-    return Context(reference=reference_for(arrays) if codec.needs_reference else None)
+def context_for(codec: Codec, arrays: Arrays) -> CodecContext:
+    return CodecContext(reference=reference_for(arrays) if codec.needs_reference else None)
 
 
 def decode(codec: Codec, payload: bytes, arrays: Arrays) -> dict[str, np.ndarray]:
