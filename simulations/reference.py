@@ -8,6 +8,7 @@ delta. Privacy is off: noise is not repeatable. Where this loop and a Flower run
 import numpy as np
 
 from fedcomp.arrays import Array, Arrays, add, scale, subtract, zeros_like
+from fedcomp.codecs import CodecContext
 from fedcomp.config import Config
 from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
@@ -28,12 +29,15 @@ def run(config: Config) -> dict[str, Array]:
     server = plan.config.server
     model: Arrays = get_arrays(plan.task.model(plan.model_seed()))
     released, velocity = model, zeros_like(model)
+    memories: dict[int, dict[str, Array]] = {}
     for number in range(1, plan.config.rounds + 1):
         updates, weights = [], []
         for client in cohort(plan, number):
             update, num_examples = train(plan, released, client, number)
-            payload = plan.uplink.encode(update, rng=stream(config.seed, "uplink", f"client-{client}", number))
-            updates.append(plan.uplink.decode(payload))
+            rng = stream(config.seed, "uplink", f"client-{client}", number)
+            context = CodecContext(reference=released, memory=memories.get(client, {}))
+            payload, memories[client] = plan.uplink.advance(update, rng, context)
+            updates.append(plan.uplink.decode(payload, reference=released))
             weights.append(num_examples if server.weighting == "examples" else 1)
         if updates:
             velocity = add(scale(velocity, server.momentum), mean(updates, weights))

@@ -118,7 +118,7 @@ def _train(frame: Frame, place: Place) -> Frame:
     if round_number == memory.replied:
         return _seal(memory, memory.stored["reply"], place.name, round_number)
     model = _receive_model(memory, inner)
-    context = CodecContext(reference=model, memory=_encoder_memory(memory, inner))
+    context = CodecContext(reference=model, memory=_encoder_memory(memory))
     protected = _protected_update(memory, place, model, round_number)
     reply, encoder_memory = _encode(plan, protected, place.name, round_number, context)
     about = {**json.loads(memory.stored["about"]), "version": inner.number("version"), "replied": round_number}
@@ -174,11 +174,9 @@ def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
     return model
 
 
-def _encoder_memory(memory: _Memory, inner: Frame) -> dict[str, Array]:
-    """Return what the codec kept from this client's last payload; nothing once the model came whole: a new base."""
-    if "memory" not in memory.stored or inner.number("base") == -1:
-        return {}
-    return WHOLE.decode(memory.stored["memory"])
+def _encoder_memory(memory: _Memory) -> dict[str, Array]:
+    """Return what the codec kept from this client's last payload of this run."""
+    return WHOLE.decode(memory.stored["memory"]) if "memory" in memory.stored else {}
 
 
 def _protected_update(

@@ -32,6 +32,12 @@ CONFIGS = {
     "cohort": tiny(rounds=5, clients={"population": 6, "cohort": 2, "sampling": "fixed"}),
     "bernoulli": tiny(rounds=5, clients={"population": 6, "cohort": 2, "sampling": "bernoulli"}, seed=3),
     "weighted": tiny(data={"partition": "dirichlet", "alpha": 1.0}, server={"weighting": "examples", "momentum": 0.5}),
+    "feedback": tiny(
+        rounds=5,
+        clients={"population": 4, "cohort": 2, "sampling": "fixed"},
+        uplink=[{"id": "feedback", "decay": 1.0}, {"id": "topk", "density": 0.05}, {"id": "rans"}],
+    ),
+    "reference": tiny(uplink=[{"id": "delta"}, {"id": "float16"}]),
     "open": tiny(envelope={"enabled": False}),
 }
 
@@ -75,6 +81,26 @@ def test_bytes_in_the_rows_are_those_that_crossed(tmp_path):
     rows = go(start(tiny(), tmp_path / "run"), Proxy())
     assert sum(row["uplink_bytes"] for row in rows) == crossed["up"]
     assert sum(row["downlink_bytes"] for row in rows) == crossed["down"]
+
+
+def test_a_client_that_draws_the_same_weights_is_not_sent_version_0(tmp_path):
+    """And one that draws others gets the whole model, by its digest."""
+    plain = simulate(tiny(rounds=1, uplink=[], downlink=[]), out=tmp_path / "plain").summary["downlink_bytes"]
+    run = start(tiny(rounds=1, uplink=[], downlink=[]), tmp_path / "run")
+
+    class Stranger(Meddler):
+        def __call__(self, message, context):
+            frame = unpack(from_message(message))
+            if "initial" in frame.header:
+                other = pack(Frame({**frame.header, "initial": "0" * 64}, frame.parts))
+                message.content = to_record(other)
+            return super().__call__(message, context)
+
+    rows = go(run, Stranger(lambda message, reply, client: reply))
+    model = 4 * sum(array.size for array in make_plan(tiny()).initial_model().values())
+    assert plain < model
+    assert rows[0]["downlink_bytes"] > 3 * model
+    assert rows[0]["survivors"] == 3
 
 
 def test_a_client_whose_reply_was_lost_counts_again_in_the_next_round(tmp_path):
