@@ -50,6 +50,9 @@ class ClientsConfig(_Section):
     cohort: Positive | None = None
     """Clients a round (expected number under ``bernoulli``); all of them if left out."""
     sampling: Literal["all", "fixed", "bernoulli"] = "all"
+    uplink_bytes: list[Positive] = Field(default_factory=list)
+    """What links carry in a round, for codecs that choose their rate: client ``i`` has entry ``i`` of the list, which
+    starts over at its end. A device may say less (``uplink-bytes`` in its node config). Nothing is limited if empty."""
 
 
 class TrainingConfig(_Section):
@@ -70,6 +73,8 @@ class ServerConfig(_Section):
     weighting: Literal["uniform", "examples"] = "uniform"
     round_timeout: PositiveFloat = 600.0
     """Seconds after which a round goes on without the clients that did not answer."""
+    upload_seconds: PositiveFloat | None = None
+    """How long an upload may take: the server then measures links, and tells codecs that choose their rate."""
 
 
 class PrivacyConfig(_Section):

@@ -214,6 +214,11 @@ def _training_problems(config: Config) -> list[str]:
             "training.momentum: expected 0 under mode local (use server.momentum, which is free), "
             f"got {settings.momentum:g}"
         )
+    if config.privacy.mode != "none" and config.server.upload_seconds is not None:
+        problems.append(
+            f"server.upload_seconds: expected none under mode {config.privacy.mode} (how long a client trains tells "
+            f"how many examples it holds; give clients.uplink_bytes), got {config.server.upload_seconds:g}"
+        )
     if config.student.enabled and not config.data.public_examples:
         problems.append("data.public_examples: expected some for the student to be distilled on, got 0")
     return problems

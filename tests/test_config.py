@@ -29,7 +29,21 @@ def nested(path: tuple[str, ...], value: object) -> dict[str, Any]:
 
 
 LEAVES = leaves(Config().model_dump())
-CANDIDATES = [True, False, 3, 7, 0.25, 0.75, [{"id": "raw"}], "local", "dirichlet", "fixed", "examples", "other"]
+CANDIDATES = [
+    True,
+    False,
+    3,
+    7,
+    0.25,
+    0.75,
+    [{"id": "raw"}],
+    [500, 900],
+    "local",
+    "dirichlet",
+    "fixed",
+    "examples",
+    "other",
+]
 
 
 def changed(path: tuple[str, ...]) -> Config:

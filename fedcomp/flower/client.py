@@ -7,6 +7,7 @@ restart nor a copied message costs a second release.
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -110,15 +111,17 @@ def _key(text: str) -> bytes:
 
 def _train(frame: Frame, place: Place) -> Frame:
     """Answer one round."""
+    began = time.monotonic()
     memory = _remember(place, frame.text("run"))
     round_number, plan = frame.number("round"), memory.plan
     if round_number < memory.replied:
         raise Refusal(f"round {round_number} is replayed: round {memory.replied} was already answered")
     inner = unpack(_open(memory, frame, place.name, round_number))
     if round_number == memory.replied:
-        return _seal(memory, memory.stored["reply"], place.name, round_number)
+        return _seal(memory, memory.stored["reply"], place.name, round_number, began)
     model = _receive_model(memory, inner)
-    context = CodecContext(reference=model, memory=_encoder_memory(memory))
+    limit = _max_bytes(plan, place, inner)
+    context = CodecContext(reference=model, memory=_encoder_memory(memory), max_bytes=limit)
     protected = _protected_update(memory, place, model, round_number)
     reply, encoder_memory = _encode(plan, protected, place.name, round_number, context)
     about = {**json.loads(memory.stored["about"]), "version": inner.number("version"), "replied": round_number}
@@ -126,7 +129,7 @@ def _train(frame: Frame, place: Place) -> Frame:
     if encoder_memory:
         kept["memory"] = WHOLE.encode(encoder_memory, rng=stream(0))
     place.state.save(place.name, {**memory.stored, **kept})
-    return _seal(memory, reply, place.name, round_number)
+    return _seal(memory, reply, place.name, round_number, began)
 
 
 def _remember(place: Place, run: str) -> _Memory:
@@ -150,11 +153,14 @@ def _open(memory: _Memory, frame: Frame, name: str, round_number: int) -> bytes:
     return memory.channel.open(frame.parts[0], Header(memory.run, round_number, SERVER, name, "downlink", digest))
 
 
-def _seal(memory: _Memory, reply: bytes, name: str, round_number: int) -> Frame:
+def _seal(memory: _Memory, reply: bytes, name: str, round_number: int, began: float) -> Frame:
     if memory.channel is not None:
         digest = memory.plan.uplink.digest()
         reply = memory.channel.seal(reply, Header(memory.run, round_number, name, SERVER, "uplink", digest))
-    return Frame({"client": name, "round": round_number}, (reply,))
+    header: dict[str, str | int | float] = {"client": name, "round": round_number}
+    if memory.plan.config.server.upload_seconds is not None:
+        header["busy"] = round(time.monotonic() - began, 4)
+    return Frame(header, (reply,))
 
 
 def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
@@ -172,6 +178,15 @@ def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
     if digest(model) != inner.text("digest"):
         raise Refusal(f"the decoded model is not version {inner.number('version')}: its digest differs")
     return model
+
+
+def _max_bytes(plan: Plan, place: Place, inner: Frame) -> int | None:
+    """Return what an update may cost: the least of what the device, the config and the server's measurement say."""
+    by_config = plan.config.clients.uplink_bytes
+    limits = [place.uplink_bytes, by_config[place.index % len(by_config)] if by_config else None]
+    if "max_bytes" in inner.header:
+        limits.append(inner.number("max_bytes"))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _encoder_memory(memory: _Memory) -> dict[str, Array]:

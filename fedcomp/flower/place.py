@@ -36,6 +36,8 @@ class Place:
     server_key: bytes | None
     """The server's public key, if it is pinned."""
     directory: Path
+    uplink_bytes: int | None
+    """What this device's link carries in a round, if it says so."""
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -83,7 +85,14 @@ def find_place(context: Context) -> Place:
         key=KeyPair.load(Path(key_file)) if key_file else None,
         server_key=public_key_from_text(pinned) if pinned else None,
         directory=Path(str(directory)),
+        uplink_bytes=_uplink_bytes(node.get("uplink-bytes")),
     )
+
+
+def _uplink_bytes(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ConfigError([f"node config: expected uplink-bytes to be a positive integer, got {value!r}"])
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,6 +12,7 @@ from fedcomp.aggregation import ServerModel
 from fedcomp.arrays import Array, Arrays, digest, fp32_bytes, num_values
 from fedcomp.codecs.deltas import WHOLE
 from fedcomp.errors import FedcompError
+from fedcomp.flower.links import Link
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.peers import Peer, Self
 from fedcomp.plan import Plan
@@ -59,17 +60,19 @@ class Rounds:
     def __init__(self, grid: Grid, plan: Plan, own: Self) -> None:
         self._grid, self._plan, self._own = grid, plan, own
         self._peers: dict[int, Peer] = {}
+        self._links: dict[int, Link] = {}
 
     def run(self, round_number: int, nodes: Sequence[int], server_model: ServerModel) -> RoundOutcome:
         """Run one round with the clients at ``nodes`` and return what came of it; a client's failure never ends it."""
         traffic = Traffic()
         self._greet([node for node in nodes if node not in self._peers], traffic)
         asked = {node: self._peers[node] for node in nodes if node in self._peers}
-        outgoing = self._outgoing(asked, server_model, round_number)
+        outgoing, started = self._outgoing(asked, server_model, round_number), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
         self._peers.update({node: replace(peer, version=-1) for node, peer in asked.items()})
         state, counted = self._plan.aggregator.init(server_model.model), []
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
+            self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
                 update, num_examples = self._update(asked[node], content, round_number, server_model.released)
                 state = self._plan.aggregator.accumulate(state, update, num_examples)
@@ -139,13 +142,21 @@ class Rounds:
     def _outgoing(self, asked: Mapping[int, Peer], server: ServerModel, round_number: int) -> dict[int, bytes]:
         """Return what each client gets; clients that hold the same version get the same model, made once."""
         about = {"version": server.version, "digest": digest(server.released)}
-        models = {version: _model_from(version, server, about) for version in {peer.version for peer in asked.values()}}
+        models = {version: _model_from(version, server) for version in {peer.version for peer in asked.values()}}
         codec = self._plan.downlink.digest()
         header = {"run": self._own.run, "round": round_number}
-        return {
-            node: pack(Frame(header, (self._own.seal(peer, models[peer.version], round_number, codec),)))
-            for node, peer in asked.items()
-        }
+        outgoing = {}
+        for node, peer in asked.items():
+            model = models[peer.version]
+            limit = self._links.get(node, Link()).max_bytes(self._plan.config.server.upload_seconds)
+            inner = pack(Frame({**about, **model.header, **({"max_bytes": limit} if limit else {})}, model.parts))
+            outgoing[node] = pack(Frame(header, (self._own.seal(peer, inner, round_number, codec),)))
+        return outgoing
+
+    def _measure(self, node: int, num_bytes: int, elapsed: float, header: Mapping[str, Any]) -> None:
+        busy = header.get("busy")
+        if self._plan.config.server.upload_seconds is not None and isinstance(busy, float):
+            self._links[node] = self._links.get(node, Link()).observe(num_bytes, elapsed, busy)
 
     def _update(self, peer: Peer, content: bytes, round_number: int, released: Arrays) -> tuple[dict[str, Array], int]:
         inner = unpack(self._own.open(peer, _accepted(content), round_number, self._plan.uplink.digest()))
@@ -165,12 +176,12 @@ class Rounds:
         return self._peers[node].name if node in self._peers else f"node {node}"
 
 
-def _model_from(version: int, server: ServerModel, about: Mapping[str, Any]) -> bytes:
+def _model_from(version: int, server: ServerModel) -> Frame:
     """Return the deltas from ``version``, or the whole model where a client holds nothing (-1) or that is smaller."""
     deltas = server.deltas_since(version) if version >= 0 else None
     if deltas is None or sum(map(len, deltas)) > fp32_bytes(server.released):
-        return pack(Frame({**about, "base": -1}, (WHOLE.encode(server.released, rng=stream(0)),)))
-    return pack(Frame({**about, "base": version}, deltas))
+        return Frame({"base": -1}, (WHOLE.encode(server.released, rng=stream(0)),))
+    return Frame({"base": version}, deltas)
 
 
 def _accepted(content: bytes) -> Frame:
