@@ -73,6 +73,10 @@ class ServerConfig(_Section):
     weighting: Literal["uniform", "examples"] = "uniform"
     round_timeout: PositiveFloat = 600.0
     """Seconds after which a round goes on without the clients that did not answer."""
+    release: Literal["shared", "each"] = "shared"
+    """What the downlink codec codes: ``shared``, one difference a round, of which clients that were away get several;
+    ``each``, for every client the difference to what it holds, which the server keeps: fewer bytes where clients are
+    sampled seldom, and errors that differ from client to client, for a model a client on the server's disk."""
     upload_seconds: PositiveFloat | None = None
     """How long an upload may take: the server then measures links, and tells codecs that choose their rate."""
 

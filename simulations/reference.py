@@ -30,18 +30,27 @@ def run(config: Config) -> dict[str, Array]:
     model: Arrays = get_arrays(plan.task.model(plan.model_seed()))
     released, velocity = model, zeros_like(model)
     memories: dict[int, dict[str, Array]] = {}
+    held: dict[int, Arrays] = {}
     for number in range(1, plan.config.rounds + 1):
         updates, weights = [], []
         for client in cohort(plan, number):
-            update, num_examples = train(plan, released, client, number)
+            base = released
+            if server.release == "each":
+                base = held.get(client, released)
+                rng = stream(config.seed, "downlink", f"client-{client}", number)
+                base = add(base, plan.downlink.decode(plan.downlink.encode(subtract(model, base), rng)))
+                held[client] = base
+            update, num_examples = train(plan, base, client, number)
             rng = stream(config.seed, "uplink", f"client-{client}", number)
-            context = CodecContext(reference=released, memory=memories.get(client, {}))
+            context = CodecContext(reference=base, memory=memories.get(client, {}))
             payload, memories[client] = plan.uplink.advance(update, rng, context)
-            updates.append(plan.uplink.decode(payload, reference=released))
+            updates.append(plan.uplink.decode(payload, reference=base))
             weights.append(num_examples if server.weighting == "examples" else 1)
         if updates:
             velocity = add(scale(velocity, server.momentum), mean(updates, weights))
             model = add(model, scale(velocity, server.learning_rate))
+            if server.release == "each":
+                continue
             delta = plan.downlink.encode(subtract(model, released), rng=stream(config.seed, "downlink", number))
             released = add(released, plan.downlink.decode(delta))
     return dict(model)

@@ -42,6 +42,7 @@ CANDIDATES = [
     "dirichlet",
     "fixed",
     "examples",
+    "each",
     "other",
 ]
 

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from fedcomp.arrays import Array, Arrays, add
+from fedcomp.arrays import Array, Arrays, add, digest
 from fedcomp.codecs.registry import codec_from_config
 
 WHOLE = codec_from_config([])
 """How a model travels, and is kept, whole: losslessly, so that all who hold a version hold the same bits."""
+
+
+def model_name(model: Arrays) -> str:
+    """Return what a model is called in messages: the first 128 bits of its digest, as hex."""
+    return digest(model)[:32]
 
 
 def apply_deltas(base: Arrays, deltas: Sequence[bytes], decode: Callable[[bytes], Arrays]) -> dict[str, Array]:

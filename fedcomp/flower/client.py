@@ -16,9 +16,9 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from fedcomp import training
-from fedcomp.arrays import Array, Arrays, digest
+from fedcomp.arrays import Array, Arrays
 from fedcomp.codecs import CodecContext
-from fedcomp.codecs.deltas import WHOLE, apply_deltas
+from fedcomp.codecs.deltas import WHOLE, apply_deltas, model_name
 from fedcomp.crypto import Channel, Header, KeyPair
 from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
 from fedcomp.errors import FedcompError
@@ -44,7 +44,8 @@ class _Memory:
     plan: Plan
     session: str
     channel: Channel | None
-    version: int
+    holds: str
+    """The name of the model that is held here; empty if none."""
     replied: int
     stored: Mapping[str, bytes]
 
@@ -90,8 +91,9 @@ def _hello(frame: Frame, place: Place) -> Frame:
         # Who left a run and joins it again has forgotten its replies, so its rounds are trained, and charged, anew: the
         # session is part of what a charge is for. Otherwise a server could have one charge answered with many noises.
         # Version 0 follows from the config, so nobody needs to be sent it; unless this machine makes another one of it.
-        version = 0 if plan.initial_digest == frame.text("initial") else -1
-        about = {"run": run, "version": version, "replied": 0, "session": secrets.token_hex(8)}
+        same = plan.initial_digest == frame.text("initial")
+        about = {"run": run, "version": 0 if same else -1, "replied": 0, "session": secrets.token_hex(8)}
+        about["holds"] = model_name(plan.initial_model()) if same else ""
         stored = {"key": key_pair_to_bytes(key)}
     elif plan_from_json(stored["config"].decode()).digest() != plan.digest():
         raise Refusal(f"run {run!r} was joined under another plan; what was agreed to does not change within a run")
@@ -99,7 +101,8 @@ def _hello(frame: Frame, place: Place) -> Frame:
     stored = {**stored, "config": config_json.encode(), "about": json.dumps(about).encode()}
     place.state.save(place.name, stored)
     public = key_pair_from_bytes(stored["key"]).public.hex()
-    return Frame({"client": place.name, "public_key": public, "version": about["version"]})
+    known = {"version": about["version"], "holds": about["holds"]}
+    return Frame({"client": place.name, "public_key": public, **known})
 
 
 def _key(text: str) -> bytes:
@@ -118,18 +121,28 @@ def _train(frame: Frame, place: Place) -> Frame:
         raise Refusal(f"round {round_number} is replayed: round {memory.replied} was already answered")
     inner = unpack(_open(memory, frame, place.name, round_number))
     if round_number == memory.replied:
+        if inner.text("digest") != memory.holds:
+            # the server lost what it knew and sends another model: held from now on, but the update has left already
+            _keep(memory, place, inner, _receive_model(memory, inner), {})
         return _seal(memory, memory.stored["reply"], place.name, round_number, began)
     model = _receive_model(memory, inner)
     limit = _max_bytes(plan, place, inner)
     context = CodecContext(reference=model, memory=_encoder_memory(memory), max_bytes=limit)
     protected = _protected_update(memory, place, model, round_number)
     reply, encoder_memory = _encode(plan, protected, place.name, round_number, context)
-    about = {**json.loads(memory.stored["about"]), "version": inner.number("version"), "replied": round_number}
-    kept = {"reply": reply, "about": json.dumps(about).encode(), "model": WHOLE.encode(model, rng=stream(0))}
+    kept = {"reply": reply}
     if encoder_memory:
         kept["memory"] = WHOLE.encode(encoder_memory, rng=stream(0))
-    place.state.save(place.name, {**memory.stored, **kept})
+    _keep(memory, place, inner, model, kept, replied=round_number)
     return _seal(memory, reply, place.name, round_number, began)
+
+
+def _keep(memory: _Memory, place: Place, inner: Frame, model: Arrays, kept: Mapping[str, bytes], **about: int) -> None:
+    """Save the model that is held from now on, and whatever else belongs to it, all or nothing."""
+    known = {"version": inner.number("version"), "holds": inner.text("digest")}
+    stored = {"about": json.dumps({**json.loads(memory.stored["about"]), **known, **about}).encode()}
+    model_bytes = {"model": WHOLE.encode(model, rng=stream(0))}
+    place.state.save(place.name, {**memory.stored, **kept, **stored, **model_bytes})
 
 
 def _remember(place: Place, run: str) -> _Memory:
@@ -141,7 +154,7 @@ def _remember(place: Place, run: str) -> _Memory:
     channel = None
     if plan.config.envelope.enabled:
         channel = Channel(key_pair_from_bytes(stored["key"]), bytes.fromhex(about["server_key"]), run)
-    return _Memory(run, plan, about["session"], channel, about["version"], about["replied"], stored)
+    return _Memory(run, plan, about["session"], channel, about["holds"], about["replied"], stored)
 
 
 def _open(memory: _Memory, frame: Frame, name: str, round_number: int) -> bytes:
@@ -165,17 +178,17 @@ def _seal(memory: _Memory, reply: bytes, name: str, round_number: int, began: fl
 
 def _receive_model(memory: _Memory, inner: Frame) -> Arrays:
     """Decode the released model: whole, or by deltas from exactly the version that this client holds."""
-    base = inner.number("base")
-    if base == -1:
+    base = inner.text("base")
+    if not base:
         if len(inner.parts) != 1:
             raise MessageError(f"expected one whole model, got {len(inner.parts)} parts")
         model = WHOLE.decode(inner.parts[0])
-    elif base != memory.version:
-        raise Refusal(f"deltas from version {base} cannot be decoded: version {memory.version} is held here")
+    elif base != memory.holds:
+        raise Refusal(f"deltas from model {base} cannot be decoded: {memory.holds or 'none'} is held here")
     else:
-        held = WHOLE.decode(memory.stored["model"]) if base else memory.plan.initial_model()
+        held = WHOLE.decode(memory.stored["model"]) if "model" in memory.stored else memory.plan.initial_model()
         model = apply_deltas(held, inner.parts, memory.plan.downlink.decode)
-    if digest(model) != inner.text("digest"):
+    if model_name(model) != inner.text("digest"):
         raise Refusal(f"the decoded model is not version {inner.number('version')}: its digest differs")
     return model
 

@@ -23,7 +23,9 @@ class Peer:
 
     name: str
     version: int
-    """The model version that it holds; -1 if none."""
+    """The model version that it holds; -1 if none, or if it is not known."""
+    holds: str
+    """The name of the model that it holds; empty if none, or if it is not known."""
     channel: Channel | None
 
 
@@ -50,7 +52,7 @@ class Self:
         if self.trusted and self.trusted.get(name) != public:
             raise PeerError(f"{name!r}: its public key is not the pinned one")
         channel = Channel(self.key, public, self.run) if self.sealed else None
-        return Peer(name, hello.number("version"), channel)
+        return Peer(name, hello.number("version"), hello.text("holds"), channel)
 
     def seal(self, peer: Peer, payload: bytes, round_number: int, codec_digest: str) -> bytes:
         """Return a downlink payload as it travels to ``peer``."""

@@ -9,14 +9,13 @@ from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from fedcomp.aggregation import ServerModel
-from fedcomp.arrays import Array, Arrays, digest, fp32_bytes, num_values
-from fedcomp.codecs.deltas import WHOLE
+from fedcomp.arrays import Array, Arrays, fp32_bytes, num_values
 from fedcomp.errors import FedcompError
 from fedcomp.flower.links import Link
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.peers import Peer, Self
+from fedcomp.flower.releases import Parcel, Releases
 from fedcomp.plan import Plan
-from fedcomp.rng import stream
 
 _POLL_SECONDS = 0.1
 
@@ -57,8 +56,8 @@ class Traffic:
 class Rounds:
     """The server's end of all rounds of one run; remembers which clients it has met."""
 
-    def __init__(self, grid: Grid, plan: Plan, own: Self) -> None:
-        self._grid, self._plan, self._own = grid, plan, own
+    def __init__(self, grid: Grid, plan: Plan, own: Self, releases: Releases) -> None:
+        self._grid, self._plan, self._own, self._releases = grid, plan, own, releases
         self._peers: dict[int, Peer] = {}
         self._links: dict[int, Link] = {}
 
@@ -67,20 +66,22 @@ class Rounds:
         traffic = Traffic()
         self._greet([node for node in nodes if node not in self._peers], traffic)
         asked = {node: self._peers[node] for node in nodes if node in self._peers}
-        outgoing, started = self._outgoing(asked, server_model, round_number), time.monotonic()
+        sent = dict(zip(asked, self._releases.parcels(list(asked.values()), server_model, round_number), strict=True))
+        outgoing, started = self._outgoing(asked, sent, round_number), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
-        self._peers.update({node: replace(peer, version=-1) for node, peer in asked.items()})
+        self._peers.update({node: replace(peer, version=-1, holds="") for node, peer in asked.items()})
         state, counted = self._plan.aggregator.init(server_model.model), []
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
-                update, num_examples = self._update(asked[node], content, round_number, server_model.released)
+                update, num_examples = self._update(asked[node], content, round_number, sent[node].model)
                 state = self._plan.aggregator.accumulate(state, update, num_examples)
             except FedcompError as error:
                 traffic.refuse(asked[node].name, error)
                 self._note_refusal(node, content, traffic)
                 continue
-            self._peers[node] = replace(asked[node], version=server_model.version)
+            self._peers[node] = replace(asked[node], version=server_model.version, holds=sent[node].holds)
+            self._releases.arrived(asked[node], sent[node])
             counted.append(asked[node].name)
         fp32 = fp32_bytes(server_model.model)
         return RoundOutcome(
@@ -139,17 +140,15 @@ class Rounds:
         traffic.up += len(content)
         yield node, content
 
-    def _outgoing(self, asked: Mapping[int, Peer], server: ServerModel, round_number: int) -> dict[int, bytes]:
-        """Return what each client gets; clients that hold the same version get the same model, made once."""
-        about = {"version": server.version, "digest": digest(server.released)}
-        models = {version: _model_from(version, server) for version in {peer.version for peer in asked.values()}}
+    def _outgoing(self, asked: Mapping[int, Peer], sent: Mapping[int, Parcel], round_number: int) -> dict[int, bytes]:
+        """Return the message of each client."""
         codec = self._plan.downlink.digest()
         header = {"run": self._own.run, "round": round_number}
         outgoing = {}
         for node, peer in asked.items():
-            model = models[peer.version]
+            frame = sent[node].frame
             limit = self._links.get(node, Link()).max_bytes(self._plan.config.server.upload_seconds)
-            inner = pack(Frame({**about, **model.header, **({"max_bytes": limit} if limit else {})}, model.parts))
+            inner = pack(Frame({**frame.header, **({"max_bytes": limit} if limit else {})}, frame.parts))
             outgoing[node] = pack(Frame(header, (self._own.seal(peer, inner, round_number, codec),)))
         return outgoing
 
@@ -174,14 +173,6 @@ class Rounds:
 
     def _name(self, node: int) -> str:
         return self._peers[node].name if node in self._peers else f"node {node}"
-
-
-def _model_from(version: int, server: ServerModel) -> Frame:
-    """Return the deltas from ``version``, or the whole model where a client holds nothing (-1) or that is smaller."""
-    deltas = server.deltas_since(version) if version >= 0 else None
-    if deltas is None or sum(map(len, deltas)) > fp32_bytes(server.released):
-        return Frame({"base": -1}, (WHOLE.encode(server.released, rng=stream(0)),))
-    return Frame({"base": version}, deltas)
 
 
 def _accepted(content: bytes) -> Frame:

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fedcomp.config import load_config
 from fedcomp.crypto import KeyPair
 from fedcomp.errors import RunError
 from fedcomp.flower.peers import Self
+from fedcomp.flower.releases import EachRelease, Releases, SharedReleases
 from fedcomp.flower.rounds import RoundOutcome, Rounds
 from fedcomp.observer import Observer
 from fedcomp.outcome import evaluate_model, finish
@@ -21,6 +23,7 @@ from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream
 from fedcomp.run_files import Checkpoint, RunDirectory
+from fedcomp.state import SqliteClientState
 from fedcomp.threads import single_thread
 
 KEPT_DELTAS = 64
@@ -77,7 +80,7 @@ def carry_out(
     nodes = _wait_for_nodes(grid, plan.config.clients.population, node_timeout)
     checkpoint = run.load_checkpoint() or Checkpoint(0, ServerModel.initial(plan.initial_model()), _ZERO)
     run.drop_metrics_after(checkpoint.round)
-    rounds = Rounds(grid, plan, _identity(run, plan, key_file))
+    rounds = Rounds(grid, plan, _identity(run, plan, key_file), _releases(plan, run))
     epsilons = (0.0, *plan.epsilon_by_round())
     setup = time.perf_counter() - began
     for number in range(checkpoint.round + 1, plan.config.rounds + 1):
@@ -99,13 +102,25 @@ def carry_out(
 
 
 def _advance(plan: Plan, server_model: ServerModel, outcome: RoundOutcome, number: int) -> ServerModel:
-    """Return the next version: the optimizer's step on the mean, then the coded release; none without an update."""
+    """Return the next version: the optimizer's step on the mean, then the coded release if all get the same one.
+
+    None without an update.
+    """
     if outcome.mean is None:
         return server_model
     server = plan.config.server
     moved = server_model.step(outcome.mean, learning_rate=server.learning_rate, momentum=server.momentum)
+    if server.release == "each":
+        return replace(moved, version=moved.version + 1)
     rng = stream(plan.config.seed, "downlink", number)
     return moved.release(lambda delta: plan.downlink.encode(delta, rng=rng), plan.downlink.decode, keep=KEPT_DELTAS)
+
+
+def _releases(plan: Plan, run: RunDirectory) -> Releases:
+    if plan.config.server.release == "shared":
+        return SharedReleases()
+    held = SqliteClientState(run.path / "held.sqlite")
+    return EachRelease(plan.downlink, plan.config.seed, plan.initial_model(), held)
 
 
 def _cohort(plan: Plan, nodes: Sequence[int], number: int) -> list[int]:

@@ -16,7 +16,7 @@ def own(*, sealed: bool = True, trusted: dict[str, bytes] | None = None) -> Self
 
 
 def hello(name: object = "alice", public: object = ALICE.public.hex(), version: object = -1) -> Frame:
-    return Frame({"client": name, "public_key": public, "version": version})
+    return Frame({"client": name, "public_key": public, "version": version, "holds": "ab12"})
 
 
 def reply(payload: bytes, name: str = "alice", round_number: int = 3, **header) -> Frame:
@@ -31,9 +31,9 @@ def sealed_by(key: KeyPair, payload: bytes, **changes) -> bytes:
 
 def test_a_client_is_met():
     peer = own().meet(hello(version=4), {})
-    assert (peer.name, peer.version) == ("alice", 4)
+    assert (peer.name, peer.version, peer.holds) == ("alice", 4, "ab12")
     assert peer.channel is not None
-    assert own(sealed=False).meet(hello(), {}) == Peer("alice", -1, None)
+    assert own(sealed=False).meet(hello(), {}) == Peer("alice", -1, "ab12", None)
 
 
 def test_payloads_go_both_ways():
@@ -84,7 +84,7 @@ def test_a_name_that_is_accepted_can_be_sealed_for(name):
 
 def test_why_names_are_checked_when_they_come():
     """The control: a name that is too long fails only when a payload is sealed, with an error that ends the run."""
-    peer = Peer("x" * 300, -1, Channel(SERVER, ALICE.public, RUN))
+    peer = Peer("x" * 300, -1, "", Channel(SERVER, ALICE.public, RUN))
     with pytest.raises(ValueError, match="must be at most 255 bytes") as caught:
         own().seal(peer, b"model", 3, CODEC)
     assert not isinstance(caught.value, FedcompError)
@@ -105,7 +105,7 @@ def test_a_key_that_protects_nothing_is_refused(public):
     assert caught.value.reason == "foreign key"
 
 
-@pytest.mark.parametrize("fault", ["client", "public_key", "version"])
+@pytest.mark.parametrize("fault", ["client", "public_key", "version", "holds"])
 @pytest.mark.parametrize("value", [None, 1.5, [], True])
 def test_a_hello_with_other_types_is_refused(fault, value):
     with pytest.raises(MessageError, match=f"at '{fault}', got"):

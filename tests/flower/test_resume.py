@@ -82,6 +82,17 @@ def test_a_kill_charges_nothing_twice(place, tmp_path):
     assert len({(entry.charge.subject, entry.charge.server_round) for entry in entries}) == 3 * 3
 
 
+def test_a_kill_between_what_client_and_server_know_is_mended_by_a_whole_model(tmp_path):
+    """With a release for each, a client may hold a model that the server, which was killed, does not know of."""
+    run = start(tiny(server={"release": "each"}), tmp_path / "run")
+    killed(run, "before the reply", "client-1", 2)
+    resume(run.path)
+    rows = run.metrics()
+    assert [(row["survivors"], row["refused"]) for row in rows] == [(3, [])] * 3
+    model = 4 * sum(array.size for array in global_model(run).values())
+    assert rows[1]["downlink_bytes"] > model > rows[2]["downlink_bytes"]
+
+
 def test_a_client_that_had_answered_sends_the_same_update_again(tmp_path):
     run = start(private(), tmp_path / "run")
     killed(run, "before the reply", "client-1", 2)
@@ -89,10 +100,10 @@ def test_a_client_that_had_answered_sends_the_same_update_again(tmp_path):
     seen = []
     original = client._seal
 
-    def spy(memory, reply, name, number):
+    def spy(memory, reply, name, number, began):
         if (name, number) == ("client-1", 2):
             seen.append(reply)
-        return original(memory, reply, name, number)
+        return original(memory, reply, name, number, began)
 
     client._seal = spy
     try:

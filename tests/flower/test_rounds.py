@@ -37,6 +37,7 @@ CONFIGS = {
         clients={"population": 4, "cohort": 2, "sampling": "fixed"},
         uplink=[{"id": "feedback", "decay": 1.0}, {"id": "topk", "density": 0.05}, {"id": "rans"}],
     ),
+    "each": tiny(rounds=5, clients={"population": 4, "cohort": 2, "sampling": "fixed"}, server={"release": "each"}),
     "reference": tiny(uplink=[{"id": "delta"}, {"id": "float16"}]),
     "open": tiny(envelope={"enabled": False}),
 }
@@ -103,7 +104,8 @@ def test_a_client_that_draws_the_same_weights_is_not_sent_version_0(tmp_path):
     assert rows[0]["survivors"] == 3
 
 
-def test_a_client_whose_reply_was_lost_counts_again_in_the_next_round(tmp_path):
+@pytest.mark.parametrize("release", ["shared", "each"])
+def test_a_client_whose_reply_was_lost_counts_again_in_the_next_round(release, tmp_path):
     """The server does not know which model such a client holds: deltas from the wrong one would be refused there."""
 
     def meddle(message, reply, client):
@@ -111,7 +113,7 @@ def test_a_client_whose_reply_was_lost_counts_again_in_the_next_round(tmp_path):
             return Message(to_record(_flip(message, reply)), reply_to=message)
         return reply
 
-    rows = go(start(tiny(rounds=4), tmp_path / "run"), Meddler(meddle))
+    rows = go(start(tiny(rounds=4, server={"release": release}), tmp_path / "run"), Meddler(meddle))
     assert [row["survivors"] for row in rows] == [3, 2, 3, 3]
 
 
