@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: demo test test-slow golden bench-engine clean
+.PHONY: demo test test-slow golden fuzz bench-engine clean
 
 demo: $(STAMP)
 	@$(BIN)/fedcomp simulate configs/demo.toml --fetch --overwrite || { \
@@ -25,6 +25,10 @@ test-slow: $(STAMP)
 
 golden: $(STAMP)
 	$(BIN)/pytest -n 0 tests/contracts --update-golden
+
+fuzz: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	PYTHONPATH=tests:. $(BIN)/python tests/fuzz/decoders.py -runs=1000000 -max_len=4096 -timeout=20 -rss_limit_mb=2048
 
 bench-engine: $(STAMP)
 	# pfl pins an older dp-accounting, which this benchmark does not touch

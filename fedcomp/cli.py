@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from fedcomp.errors import ConfigError, FedcompError
@@ -157,18 +157,19 @@ def export(
 
 @app.command()
 def codecs(as_json: AsJson = False) -> None:
-    """List the stages of codecs with their options."""
+    """List the stages of codecs: options, bias, error bound and the privacy modes that admit them."""
     from fedcomp.codecs import describe_codecs
 
     if as_json:
         _print_json({"codecs": [_stage(info) for info in describe_codecs()]})
         return
-    table = Table("id", "what it does", "options", "biased", "data-dependent", box=None, pad_edge=False)
+    table = Table(Column("id", no_wrap=True), "what it does", "what it is", box=None, pad_edge=False)
     for info in describe_codecs():
         row = _stage(info)
-        options = "\n".join(f"{name}: {what}" for name, what in row["options"].items()) or "-"
-        flags = ["yes" if row[key] else "no" for key in ("biased", "data_dependent")]
-        table.add_row(*(Text(cell) for cell in (row["id"], row["summary"], options, *flags)))
+        options = [f"  {name}: {what}" for name, what in row["options"].items()]
+        kind = ("biased" if row["biased"] else "unbiased", "dependent" if row["data_dependent"] else "independent")
+        facts = [f"{kind[0]}, data-{kind[1]}", f"error bound: {info.bound}", f"modes: {', '.join(info.modes)}"]
+        table.add_row(Text(info.id), Text("\n".join([info.summary, *options])), Text("\n".join(facts)))
     Console().print(table)
 
 
@@ -252,7 +253,14 @@ def _stage(info: Any) -> dict[str, Any]:
         for option in info.options
     }
     flags = {"biased": info.biased, "data_dependent": info.data_dependent}
-    return {"id": info.id, "summary": info.summary, "options": options, **flags}
+    return {
+        "id": info.id,
+        "summary": info.summary,
+        "options": options,
+        **flags,
+        "bound": info.bound,
+        "modes": list(info.modes),
+    }
 
 
 def _in_words(value: Any) -> str:

@@ -132,7 +132,14 @@ def test_plan_says_what_it_will_cost(capsys, monkeypatch, tmp_path):
 def test_codecs_lists_every_stage(capsys, monkeypatch):
     listed = json.loads(call(capsys, monkeypatch, "codecs", "--json")[1])["codecs"]
     assert {"topk", "uniform", "rans", "dither"} <= {stage["id"] for stage in listed}
-    assert "density" in call(capsys, monkeypatch, "codecs")[1]
+    (sketch,) = (stage for stage in listed if stage["id"] == "sketch")
+    assert sketch["options"]["estimate"] == "one of median, mean (default median)"
+    assert (sketch["biased"], sketch["data_dependent"], sketch["bound"]) == (False, False, "none")
+    assert sketch["modes"] == ["none", "local", "central", "distributed"]
+    table = call(capsys, monkeypatch, "codecs")[1]
+    assert all(stage["id"] in table for stage in listed)
+    assert "density" in table
+    assert "error bound: half a step" in table
 
 
 def test_keys_are_made_once_and_shown(capsys, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
-"""What the quantizers share: peak, step and scale."""
+"""What the quantizers share: peak, step, scale and rounding."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedcomp.arrays import Array
 from fedcomp.codecs.base import PayloadError
@@ -33,3 +34,15 @@ def read_scale(stream: Array) -> np.float32:
     if not (np.isfinite(scale) and scale >= 0):
         raise PayloadError(f"expected a scale that is finite and not negative, got {scale}")
     return scale
+
+
+def round_levels(scaled: Array, rng: np.random.Generator | None) -> NDArray[np.float32]:
+    """Return float32 values rounded to whole numbers: to the nearest, ties to even, or unbiased by chance from ``rng``.
+
+    The share that decides is computed without a rounding of its own, so that large levels are unbiased too.
+    """
+    if rng is None:
+        return np.asarray(np.rint(scaled), dtype=np.float32)
+    low = np.floor(scaled)
+    low += rng.random(scaled.size, dtype=np.float32) < scaled - low
+    return np.asarray(low, dtype=np.float32)

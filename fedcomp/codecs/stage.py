@@ -93,6 +93,12 @@ class Stage(ABC):
     """Whether it cannot work without ``side.reference``, forward and inverse."""
     private_side: ClassVar[bool] = False
     """Whether it uses memory or importance, which were not noised with the update."""
+    needs_importance: ClassVar[bool] = False
+    """Whether it cannot work without ``side.importance``, forward."""
+    linear: ClassVar[bool] = False
+    """Whether what it sends is a public linear map of the values, so that sums of payloads are payloads of sums."""
+    bound: ClassVar[str] = "none"
+    """The error bound of ``max_error`` in words."""
 
     def __post_init__(self) -> None:
         """Check and normalise the options; raises ``ValueError`` that names the option."""

@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 
 from fedcomp.codecs import codec_from_config, describe_codecs, stages
-from fedcomp.codecs.registry import STAGES
+from fedcomp.codecs.registry import STAGES, StageInfo
 from fedcomp.codecs.stage import Stage
 from fedcomp.errors import ConfigError
 
@@ -60,6 +60,8 @@ def test_every_problem_is_named_at_once() -> None:
         ),
         ({"id": "step", "step_rms": 1, "dead_zone": 1}, "[0].dead_zone: expected a number in [0.5, 1), got 1"),
         ({"id": "dither", "step_rms": float("inf")}, "[0].step_rms: expected a number in [0.001, 1000], got inf"),
+        ({"id": "structured", "density": 1, "axis": "cols"}, "[0].axis: expected one of rows, channels, got 'cols'"),
+        ({"id": "structured", "density": 1, "axis": 0}, "[0].axis: expected one of rows, channels, got 0"),
         ({"id": "rans", "lanes": 3}, "[0].lanes: unknown option, expected no option beside 'rans', got 3"),
         ({"density": 0.1}, "[0]: expected an object with an id, got {'density': 0.1}"),
         ("topk", "[0]: expected an object with an id, got 'topk'"),
@@ -97,18 +99,22 @@ def test_equal_configs_have_equal_digests() -> None:
     assert left.config() == [{"id": "topk", "density": 1.0}]
 
 
-def test_descriptions_hold_what_a_config_needs() -> None:
-    infos = describe_codecs()
-    assert [info.id for info in infos] == list(STAGES)
-    for info in infos:
-        assert info.summary.endswith(".")
-        assert len(info.summary) <= 100
-        examples = {option.name: option.example for option in info.options}
-        codec = codec_from_config([{"id": info.id} | examples])
-        assert codec.config() == [{"id": info.id} | examples]
-        assert (codec.biased, codec.data_dependent) == (info.biased, info.data_dependent)
-        needed = {option.name: option.example for option in info.options if option.default is None}
-        assert codec_from_config([{"id": info.id} | needed]).config()[0].keys() == examples.keys() | {"id"}
+def test_every_stage_is_described() -> None:
+    assert [info.id for info in describe_codecs()] == list(STAGES)
+
+
+@pytest.mark.parametrize("info", describe_codecs(), ids=lambda info: info.id)
+def test_descriptions_hold_what_a_config_needs(info: StageInfo) -> None:
+    assert info.summary.endswith(".")
+    assert len(info.summary) <= 100
+    if info.id == "zstd":
+        pytest.importorskip("zstandard", reason="zstandard is not installed: pip install fedcomp[zstd]")
+    examples = {option.name: option.example for option in info.options}
+    codec = codec_from_config([{"id": info.id} | examples])
+    assert codec.config() == [{"id": info.id} | examples]
+    assert (codec.biased, codec.data_dependent) == (info.biased, info.data_dependent)
+    needed = {option.name: option.example for option in info.options if option.default is None}
+    assert codec_from_config([{"id": info.id} | needed]).config()[0].keys() == examples.keys() | {"id"}
 
 
 def test_what_depends_on_data_and_what_is_biased() -> None:
@@ -118,12 +124,29 @@ def test_what_depends_on_data_and_what_is_biased() -> None:
         "delta": (False, False),
         "feedback": (False, False),
         "topk": (True, True),
+        "layer-topk": (True, True),
+        "importance-topk": (True, True),
+        "structured": (True, True),
         "random-mask": (False, False),
+        "released-mask": (False, True),
+        "low-rank": (True, True),
+        "sketch": (False, False),
+        "block-uniform": (True, False),
+        "nf4": (True, True),
+        "rotate": (True, False),
+        "sign": (True, True),
+        "ternary": (True, False),
+        "fixed-point": (False, False),
+        "bfloat16": (False, True),
+        "float8": (True, True),
+        "zstd": (True, False),
         "uniform": (True, False),
         "step": (True, True),
         "dither": (True, False),
         "float16": (False, True),
         "rans": (True, False),
+        "rate": (True, True),
+        "auto": (True, True),
     }
     assert not codec_from_config([{"id": "random-mask", "density": 0.5}, {"id": "float16"}]).data_dependent
     assert codec_from_config([{"id": "random-mask", "density": 0.5}, {"id": "rans"}]).data_dependent

@@ -12,7 +12,7 @@ from fedcomp.codecs import Codec, codec_from_config
 
 @pytest.fixture(params=list(suite.CHAINS), scope="module")
 def codec(request: pytest.FixtureRequest) -> Codec:
-    return codec_from_config(suite.CHAINS[request.param])
+    return suite.codec_of(request.param)
 
 
 def floats(dtype: type) -> st.SearchStrategy:
@@ -58,7 +58,7 @@ def test_round_trip_of_views(codec: Codec) -> None:
     suite.check_round_trip(codec, {"transposed": values.T, "strided": values[::2, ::-3]})
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(arrays=named_arrays())
 def test_round_trip_of_anything(codec: Codec, arrays: dict[str, np.ndarray]) -> None:
     suite.check_round_trip(codec, arrays)
@@ -84,7 +84,7 @@ def test_foreign_codec_is_named(codec: Codec) -> None:
 def test_bias_is_as_stated(codec: Codec) -> None:
     if codec.lossless or {"id": "rans"} in codec.config():
         pytest.skip("nothing is rounded, or only before a stage that rounds nothing")
-    values = np.random.default_rng(5).standard_normal(150).astype(np.float32)
+    values = np.random.default_rng(5).standard_normal((15, 10)).astype(np.float32)
     suite.check_bias_is_as_stated(codec, values)
 
 

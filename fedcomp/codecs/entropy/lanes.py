@@ -3,11 +3,13 @@
 Every lane has a 32-bit state of its own; all write 16-bit words to one stream. A step codes one group a lane: step
 ``t`` of a batch the groups ``t * lanes`` up to ``(t + 1) * lanes - 1``. Batches with tables of their own follow each
 other in the same lanes, so that the bytes of the states are paid once. The decoder goes forward, the encoder backward.
-Every lane of the encoder starts from the same state, so a decoder that does not end there has read damage.
+Every lane of the encoder starts from the same state, so a decoder that does not end there has read damage; or from that
+state plus 16 bits of other data, which the decoder ends with, so that a lane costs one byte and not three.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,44 +20,66 @@ from fedcomp.codecs.entropy.tables import SLOT_BITS, SLOTS, Ints
 Words = NDArray[np.uint32]
 LOWEST_STATE = 2**16
 _WORD_BITS = 16
+_CHUNK = 2**15
+"""Groups that are looked up at once: what is made of them stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Groups, each an index with a frequency above 0, and the frequencies, of sum ``SLOTS``."""
 
-    indices: Ints
+    indices: NDArray[Any]
     frequencies: Ints
 
 
 def encode_lanes(batches: Sequence[Batch], lanes: int) -> tuple[Words, NDArray[np.uint16]]:
     """Return the states of the lanes and the words in the order in which a decoder reads them."""
-    states = np.full(lanes, LOWEST_STATE, dtype=np.uint32)
-    words = [_encode_batch(states, batch) for batch in reversed(batches)]
-    return states, np.concatenate([np.empty(0, dtype=np.uint16), *reversed(words)])
+    encoder = LaneEncoder(lanes)
+    for batch in reversed(batches):
+        encoder.push(batch)
+    return encoder.finish()
 
 
-def _encode_batch(states: Words, batch: Batch) -> NDArray[np.uint16]:
-    """Code a batch into ``states``, in place, and return its words."""
-    frequencies, lanes = batch.frequencies, len(states)
-    rows = -(-len(batch.indices) // lanes)
+class LaneEncoder:
+    """Codes batches, the last one first, so that only one of them need be in memory."""
 
-    def per_step(table: Ints, neutral: int) -> Words:
-        # Frequency SLOTS and start 0 leave a state as it is: what is missing in the last row is filled with them.
-        filled = np.full(rows * lanes, neutral, dtype=np.uint32)
-        filled[: len(batch.indices)] = table.astype(np.uint32)[batch.indices]
-        return filled.reshape(rows, lanes)[::-1]
+    def __init__(self, lanes: int, carried: NDArray[np.uint16] | None = None) -> None:
+        """Start every lane from the lowest state plus what it is to carry to the decoder's end, nothing if left out."""
+        self._states = np.full(lanes, LOWEST_STATE, dtype=np.uint32)
+        if carried is not None:
+            self._states += carried
+        self._words: list[NDArray[np.uint16]] = []
 
-    tables = (
-        per_step((frequencies << (32 - SLOT_BITS)) - 1, 2**32 - 1),
-        per_step(frequencies, SLOTS),
-        per_step(SLOTS - frequencies, 0),
-        per_step(np.cumsum(frequencies) - frequencies, 0),
-    )
-    full_rows, low = np.empty((rows, lanes), dtype=np.bool_), np.empty((rows, lanes), dtype=np.uint32)
-    scratch, width = np.empty_like(states), np.full(lanes, _WORD_BITS, dtype=np.uint32)
+    def push(self, batch: Batch) -> None:
+        """Code a batch that comes before everything pushed so far."""
+        lanes, count = len(self._states), len(batch.indices)
+        # One look-up a group: the frequency above, the start below. Frequency SLOTS and start 0 leave a state as it is:
+        # what is missing in the last row is filled with them.
+        starts = np.cumsum(batch.frequencies) - batch.frequencies
+        packed = ((batch.frequencies << 16) | starts).astype(np.uint32)
+        rows = max(_CHUNK // max(lanes, 1), 1) * lanes
+        for at in reversed(range(0, count, rows)):
+            part = batch.indices[at : at + rows].astype(np.intp)
+            found = np.full(-(-len(part) // lanes) * lanes, SLOTS << 16, dtype=np.uint32)
+            packed.take(part, out=found[: len(part)], mode="clip")
+            self._words.append(_encode_rows(self._states, found.reshape(-1, lanes)[::-1]))
+
+    def finish(self) -> tuple[Words, NDArray[np.uint16]]:
+        """Return the states and the words."""
+        return self._states, np.concatenate([np.empty(0, dtype=np.uint16), *reversed(self._words)])
+
+
+def _encode_rows(states: Words, packed: Words) -> NDArray[np.uint16]:
+    """Code rows of groups into ``states``, in place, the last row of a decoder first, and return their words."""
+    frequencies, starts = packed >> np.uint32(16), packed & np.uint32(0xFFFF)
+    # In 32 bits frequency SLOTS gives the limit that no state exceeds.
+    limits, complements = (frequencies << np.uint32(32 - SLOT_BITS)) - np.uint32(1), np.uint32(SLOTS) - frequencies
+    full_rows, low = np.empty(packed.shape, dtype=np.bool_), np.empty(packed.shape, dtype=np.uint16)
+    scratch, width = np.empty_like(states), np.full(len(states), _WORD_BITS, dtype=np.uint32)
     # Positional outputs: a keyword costs as much as the arithmetic on a few dozen lanes.
-    for limit, frequency, complement, start, full, row in zip(*tables, full_rows[::-1], low[::-1], strict=True):
+    for limit, frequency, complement, start, full, row in zip(
+        limits, frequencies, complements, starts, full_rows[::-1], low[::-1], strict=True
+    ):
         np.greater(states, limit, full)
         row[:] = states
         np.multiply(full, width, scratch)
@@ -65,7 +89,7 @@ def _encode_batch(states: Words, batch: Batch) -> NDArray[np.uint16]:
         np.multiply(scratch, complement, scratch)
         np.add(states, scratch, states)
         np.add(states, start, states)
-    return low[full_rows].astype(np.uint16)
+    return low[full_rows]
 
 
 class LaneDecoder:
@@ -75,9 +99,13 @@ class LaneDecoder:
         """Take the states and the words; raises ``PayloadError`` if a state is smaller than any encoder leaves."""
         if states.min(initial=LOWEST_STATE) < LOWEST_STATE:
             raise PayloadError(f"expected lane states of at least {LOWEST_STATE}, got {states.min()}")
-        # 64 bits: numpy gathers by int64 without a conversion.
-        self._states, self._words = states.astype(np.int64), words.astype(np.int64)
+        self._states, self._words = states.astype(np.uint32), words
         self._at = 0
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are."""
+        return len(self._states)
 
     def read(self, frequencies: Ints, count: int) -> NDArray[np.uint16]:
         """Return the ``count`` indices of the next batch.
@@ -86,31 +114,48 @@ class LaneDecoder:
             PayloadError: if the words end early.
         """
         lanes, times = len(self._states), frequencies.astype(np.intp)
-        by_slot = np.empty((SLOTS, 2), dtype=np.int64)
-        by_slot[:, 0] = np.repeat(frequencies, times)
-        by_slot[:, 1] = np.arange(SLOTS) - np.repeat(np.cumsum(frequencies) - frequencies, times)
-        slots = np.empty((-(-count // lanes), lanes), dtype=np.uint16)
-        self._read_rows(by_slot, slots[: count // lanes], self._states)
+        by_slot = np.repeat(frequencies << 16, times)
+        by_slot += np.arange(SLOTS) - np.repeat(np.cumsum(frequencies) - frequencies, times)
+        packed = by_slot.astype(np.uint32)
+        indices = np.repeat(np.arange(len(frequencies), dtype=np.uint16), times)
+        slots = np.empty(count, dtype=np.uint16)
+        whole = count // lanes
+        self._read_rows(packed, slots[: whole * lanes].reshape(-1, lanes), self._states)
         if rest := count % lanes:
-            self._read_rows(by_slot, slots[-1:, :rest], self._states[:rest])
-        return np.repeat(np.arange(len(frequencies), dtype=np.uint16), times)[slots.ravel()[:count]]
+            self._read_rows(packed, slots[None, whole * lanes :], self._states[:rest])
+        for at in range(0, count, _CHUNK):
+            part = slots[at : at + _CHUNK]
+            indices.take(part.astype(np.intp), out=part, mode="clip")
+        return slots
 
     def finish(self) -> None:
         """Refuse words that were not read, and lanes that do not end where an encoder starts."""
-        if self._at != len(self._words) or (self._states != LOWEST_STATE).any():
+        used, carried = self.end()
+        if used != len(self._words) or carried.any():
             raise PayloadError("the lanes of a coded stream do not end where an encoder starts")
 
-    def _read_rows(self, by_slot: Ints, slots: NDArray[np.uint16], states: Ints) -> None:
+    def end(self) -> tuple[int, NDArray[np.uint16]]:
+        """Return how many words were read, and what the lanes carried; refuse states that no encoder starts from."""
+        if self._states.max(initial=LOWEST_STATE) >= 2 * LOWEST_STATE:
+            raise PayloadError("the lanes of a coded stream do not end where an encoder starts")
+        return self._at, (self._states - np.uint32(LOWEST_STATE)).astype(np.uint16)
+
+    def _read_rows(self, packed: Words, slots: NDArray[np.uint16], states: Words) -> None:
         lanes, words, at = len(states), self._words, self._at
-        last_slot, width, lowest = np.full((3, lanes), [[SLOTS - 1], [SLOT_BITS], [LOWEST_STATE]], np.int64)
-        slot, found, under = np.empty_like(states), np.empty((lanes, 2), dtype=np.int64), np.empty(lanes, np.bool_)
-        frequency, offset = found[:, 0], found[:, 1]
+        last_slot, width, half, offset_bits, lowest = np.full(
+            (5, lanes), [[SLOTS - 1], [SLOT_BITS], [16], [0xFFFF], [LOWEST_STATE]], dtype=np.uint32
+        )
+        slot, found, offset = np.empty_like(states), np.empty_like(states), np.empty_like(states)
+        index, under = np.empty(lanes, dtype=np.intp), np.empty(lanes, dtype=np.bool_)
         for row in slots:
             np.bitwise_and(states, last_slot, slot)
             row[:] = slot
+            index[:] = slot
             np.right_shift(states, width, states)
-            by_slot.take(slot, 0, found, "clip")
-            np.multiply(states, frequency, states)
+            packed.take(index, 0, found, "clip")
+            np.bitwise_and(found, offset_bits, offset)
+            np.right_shift(found, half, found)
+            np.multiply(states, found, states)
             np.add(states, offset, states)
             np.less(states, lowest, under)
             places = under.nonzero()[0]
@@ -118,6 +163,6 @@ class LaneDecoder:
                 end = at + len(places)
                 if end > len(words):
                     raise PayloadError("a coded stream ends early")
-                states[places] = (states[places] << _WORD_BITS) | words[at:end]
+                states[places] = (states[places] << np.uint32(_WORD_BITS)) | words[at:end]
                 at = end
         self._at = at

@@ -40,11 +40,11 @@ def plan_stream(numbers: NDArray[np.uint32]) -> StreamPlan:
     frequencies = symbol_frequencies(counts)
     probabilities = counts / counts.sum()
     table = group_table(frequencies, 1)
-    cost = _bits_per_symbol(table, probabilities)
+    cost = bits_per_symbol(table, probabilities)
     for group in _GROUPS:
         if len(counts) ** group <= MAX_COMBINATIONS:
             grouped = group_table(frequencies, group)
-            if _bits_per_symbol(grouped, probabilities) <= 1.003 * cost + 1e-6:
+            if bits_per_symbol(grouped, probabilities) <= 1.003 * cost + 1e-6:
                 table = grouped
                 break
     return StreamPlan(low_bits, frequencies, table, len(numbers) * (cost + low_bits) + 12 * len(counts[counts > 0]))
@@ -69,7 +69,8 @@ def _split_point(numbers: NDArray[np.uint32]) -> tuple[int, Ints]:
     return best, chosen
 
 
-def _bits_per_symbol(table: GroupTable, probabilities: Probabilities) -> float:
+def bits_per_symbol(table: GroupTable, probabilities: Probabilities) -> float:
+    """Return the bits that a symbol takes in groups, if symbols are independent and of these probabilities."""
     joint = probabilities
     for _ in range(table.group - 1):
         joint = np.multiply.outer(joint, probabilities).ravel()

@@ -8,15 +8,14 @@ section of mode 1:  mode u8 | low bits u8 | group u8 | alphabet u16 | escaped, L
 
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedcomp.arrays import Array
 from fedcomp.codecs.base import PayloadError
 from fedcomp.codecs.cursor import Cursor, dump_number
 from fedcomp.codecs.entropy.bits import pack_bits, packed_size, unpack_bits
+from fedcomp.codecs.entropy.groups import group_symbols, restore_escaped, ungroup_symbols
 from fedcomp.codecs.entropy.lanes import Batch, LaneDecoder, encode_lanes
 from fedcomp.codecs.entropy.plan import plan_stream
 from fedcomp.codecs.entropy.symbols import from_unsigned, to_unsigned
@@ -25,8 +24,6 @@ from fedcomp.codecs.entropy.tables import (
     MAX_COMBINATIONS,
     MAX_GROUP,
     SLOT_BITS,
-    GroupTable,
-    Ints,
     dump_frequencies,
     group_table,
     read_frequencies,
@@ -96,7 +93,9 @@ class _Section:
 
     def decode(self, decoder: LaneDecoder) -> Array:
         """Return the array, taking the groups from the lanes."""
-        high = _ungroup(decoder.read(self.table.frequencies, self.groups), self.escaped, self.table, self.length)
+        indices = decoder.read(self.table.frequencies, self.groups)
+        restore_escaped(indices, self.escaped, self.table)
+        high = ungroup_symbols(indices, self.table, self.length).astype(np.uint32)
         if self.low_bits:
             high = (high << np.uint32(self.low_bits)) | unpack_bits(self.low, self.low_bits, self.length)
         return from_unsigned(high, self.dtype)
@@ -117,13 +116,13 @@ def _write_section(array: Array) -> tuple[bytes, Batch | None]:
     plan = plan_stream(numbers) if len(numbers) else None
     if plan is None or plan.bits / 8 + _OVERHEAD >= num_bytes(array.dtype, array.size):
         return _MODE.pack(VERBATIM) + bytes(dump_values(array)), None
-    indices, escaped = _group(numbers >> np.uint32(plan.low_bits), plan.table)
+    indices, escaped = group_symbols(numbers >> np.uint32(plan.low_bits), plan.table)
     parts = [
         _MODE.pack(CODED),
         _CODED.pack(plan.low_bits, plan.table.group, plan.table.alphabet),
         dump_number(len(escaped)),
         dump_frequencies(plan.frequencies),
-        dump_values(escaped.astype(np.uint16)),
+        dump_values(escaped),
         pack_bits(numbers, plan.low_bits),
     ]
     return b"".join(parts), Batch(indices, plan.table.frequencies)
@@ -147,35 +146,3 @@ def _num_bits(batch: Batch) -> float:
     counts = np.bincount(batch.indices, minlength=len(batch.frequencies))
     used = counts > 0
     return float(np.sum(counts[used] * (SLOT_BITS - np.log2(batch.frequencies[used]))))
-
-
-def _group(symbols: Array, table: GroupTable) -> tuple[Ints, Ints]:
-    """Return an index a group, and the true index of every group that is escaped."""
-    padding = -len(symbols) % table.group
-    digits = np.append(symbols, np.zeros(padding, symbols.dtype)).reshape(-1, table.group)
-    indices = digits[:, 0].astype(np.int64)
-    for column in range(1, table.group):
-        indices = indices * table.alphabet + digits[:, column]
-    rare = table.frequencies[indices] == 0
-    escaped = indices[rare]
-    indices[rare] = table.combinations
-    return indices, escaped
-
-
-def _ungroup(indices: NDArray[np.uint16], escaped: Array, table: GroupTable, length: int) -> Array:
-    """Return ``length`` symbols, the inverse of ``_group``."""
-    places = np.flatnonzero(indices == table.combinations) if table.has_escape else np.empty(0, dtype=np.intp)
-    if len(places) != len(escaped) or escaped.max(initial=0) >= table.combinations:
-        raise PayloadError(f"expected {len(places)} escaped groups below {table.combinations}, got others")
-    indices[places] = escaped
-    symbols = _digits(table.alphabet, table.group).take(indices, axis=0).ravel()
-    if symbols[length:].any():
-        raise PayloadError("expected zeros after the last symbol of a coded stream")
-    return symbols[:length]
-
-
-@lru_cache(maxsize=32)
-def _digits(alphabet: int, group: int) -> NDArray[np.uint32]:
-    """Return the symbols of every group, shape (combinations, group)."""
-    powers = alphabet ** np.arange(group - 1, -1, -1)
-    return (np.arange(alphabet**group)[:, None] // powers % alphabet).astype(np.uint32)

@@ -50,7 +50,7 @@ def symbol_frequencies(counts: Ints) -> Ints:
     Every symbol that occurs gets one at least. The encoder alone runs this; its result travels.
     """
     scaled = np.maximum(counts * _TOTAL // counts.sum(), counts > 0)
-    return _with_sum(scaled, _TOTAL)
+    return with_sum(scaled, _TOTAL)
 
 
 def group_table(frequencies: Ints, group: int) -> GroupTable:
@@ -68,7 +68,7 @@ def group_table(frequencies: Ints, group: int) -> GroupTable:
     half = 1 << (31 - SLOT_BITS)
     slots = (products + half) >> (32 - SLOT_BITS)
     escape = max(int(products[slots == 0].sum() + half) >> (32 - SLOT_BITS), 1)
-    return GroupTable(len(frequencies), group, np.append(_with_sum(slots, SLOTS - escape), escape))
+    return GroupTable(len(frequencies), group, np.append(with_sum(slots, SLOTS - escape), escape))
 
 
 def dump_frequencies(frequencies: Ints) -> bytes:
@@ -102,7 +102,7 @@ def read_frequencies(cursor: Cursor, alphabet: int) -> Ints:
     return np.array(numbers, dtype=np.int64)
 
 
-def _with_sum(slots: Ints, total: int) -> Ints:
+def with_sum(slots: Ints, total: int) -> Ints:
     """Return slots changed by as little as makes their sum ``total``; the largest give or take first.
 
     Every round, each of the largest entries (ties by index) gives or takes an equal share, one at least. No entry that

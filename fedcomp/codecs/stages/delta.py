@@ -20,6 +20,7 @@ class Delta(Stage):
     """
 
     id: ClassVar[str] = "delta"
+    bound: ClassVar[str] = "what float32 rounds off"
     data_dependent = False
     biased = False
     needs_reference = True

@@ -26,6 +26,7 @@ class Dither(Stage):
 
     step_rms: float = number(2.0, MIN_STEP_RMS, MAX_STEP_RMS)
     id: ClassVar[str] = "dither"
+    bound: ClassVar[str] = "half a step"
     data_dependent = True
     biased = False
 

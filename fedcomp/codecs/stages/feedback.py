@@ -22,6 +22,7 @@ class Feedback(Stage):
 
     decay: float = number(1.0, 0, 1, open_low=True)
     id: ClassVar[str] = "feedback"
+    bound: ClassVar[str] = "0"
     data_dependent = False
     biased = False
     learns = True

@@ -17,6 +17,7 @@ class Float16(Stage):
     """
 
     id: ClassVar[str] = "float16"
+    bound: ClassVar[str] = "2^-11 of the largest magnitude"
     data_dependent = False
     biased = True
 

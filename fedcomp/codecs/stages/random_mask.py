@@ -27,6 +27,8 @@ class RandomMask(Stage):
     density: float = number(0.1, 0, 1, open_low=True)
     rescale: bool = flag(default=True)
     id: ClassVar[str] = "random-mask"
+    bound: ClassVar[str] = "none, 0 if all is kept"
+    linear = True
     data_dependent = False
 
     @property

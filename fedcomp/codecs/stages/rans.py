@@ -21,6 +21,7 @@ class Rans(Stage):
     """
 
     id: ClassVar[str] = "rans"
+    bound: ClassVar[str] = "0"
     data_dependent = True
     biased = False
 

@@ -14,6 +14,8 @@ class Raw(Stage):
     """Carries every array of every dtype bit for bit; stands alone."""
 
     id: ClassVar[str] = "raw"
+    bound: ClassVar[str] = "0"
+    linear = True
     data_dependent = False
     biased = False
 

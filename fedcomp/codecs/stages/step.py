@@ -24,6 +24,7 @@ class Step(Stage):
     step_rms: float = number(1.0, MIN_STEP_RMS, MAX_STEP_RMS)
     dead_zone: float = number(0.6, 0.5, 1, open_high=True)
     id: ClassVar[str] = "step"
+    bound: ClassVar[str] = "dead_zone of a step"
     data_dependent = True
     biased = True
 

@@ -23,6 +23,7 @@ class TopK(Stage):
 
     density: float = number(0.05, 0, 1, open_low=True)
     id: ClassVar[str] = "topk"
+    bound: ClassVar[str] = "the largest magnitude that is dropped"
     data_dependent = True
     biased = True
 

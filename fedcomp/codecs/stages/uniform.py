@@ -22,6 +22,7 @@ class Uniform(Stage):
     bit_width: int = integer(4, 2, 8)
     stochastic_rounding: bool = flag(default=True)
     id: ClassVar[str] = "uniform"
+    bound: ClassVar[str] = "half a step, a whole one with stochastic rounding"
     data_dependent = True
 
     @property
