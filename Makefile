@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: demo test test-slow golden fuzz bench-engine clean
+.PHONY: demo test test-slow golden fuzz bench-codecs bench-engine clean
 
 demo: $(STAMP)
 	@$(BIN)/fedcomp simulate configs/demo.toml --fetch --overwrite || { \
@@ -29,6 +29,9 @@ golden: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	PYTHONPATH=tests:. $(BIN)/python tests/fuzz/decoders.py -runs=1000000 -max_len=4096 -timeout=20 -rss_limit_mb=2048
+
+bench-codecs: $(STAMP)
+	$(BIN)/python -m benchmarks.codecs --with-nncodec
 
 bench-engine: $(STAMP)
 	# pfl pins an older dp-accounting, which this benchmark does not touch

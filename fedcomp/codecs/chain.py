@@ -35,7 +35,7 @@ class Chain:
         """Refuse stages that cannot follow each other (``ValueError``)."""
         if len(self.stages) > 1 and any(isinstance(stage, Raw) for stage in self.stages):
             raise ValueError("raw: expected to stand alone, got other stages beside it")
-        self._forms([(64, 64)])
+        self.forms([(64, 64)])
 
     @property
     def data_dependent(self) -> bool:
@@ -94,7 +94,7 @@ class Chain:
             return 0.0
         packet, total = Packet(flatten(layout, arrays)), 0.0
         side = self._side(layout, context)
-        forms = self._forms([spec.shape for spec in layout if spec.floating])
+        forms = self.forms([spec.shape for spec in layout if spec.floating])
         peak = float(np.abs(packet.values).max(initial=0.0))
         for stage, form in zip(self.stages, forms, strict=False):
             bound = stage.max_error(packet.values)
@@ -132,7 +132,7 @@ class Chain:
         if self.lossless:
             return write_frame(Frame(self._digest, layout, (verbatim,)))
         side, packet = self._side(layout, context), Packet(flatten(layout, arrays))
-        forms = self._forms([spec.shape for spec in layout if spec.floating])
+        forms = self.forms([spec.shape for spec in layout if spec.floating])
         sent: dict[int, Array] = {}
         for index, (stage, form) in enumerate(zip(self.stages, forms, strict=False)):
             own = replace(side, memory=_under(context.memory, index, stage))
@@ -178,7 +178,12 @@ class Chain:
         except ArraysError as error:
             raise PayloadError(str(error)) from None
 
-    def _forms(self, shapes: Sequence[tuple[int, ...]]) -> list[Form]:
+    def forms(self, shapes: Sequence[tuple[int, ...]]) -> list[Form]:
+        """Return the form of a packet before every stage and after the last.
+
+        Raises:
+            ValueError: if a stage cannot follow the ones before it.
+        """
         size = sum(prod(shape) for shape in shapes)
         forms = [Form(Spec(np.dtype(np.float32), size), shapes=tuple(shapes), whole=True)]
         for index, stage in enumerate(self.stages):
@@ -193,7 +198,7 @@ class Chain:
         if self.lossless:
             _check_sections(sections, ())
             return np.empty(0, dtype=np.float32)
-        *forms, last = self._forms([spec.shape for spec in coded])
+        *forms, last = self.forms([spec.shape for spec in coded])
         _check_sections(sections, (*last.streams, last.values))
         packet = Packet(sections[-1], sections[:-1])
         with np.errstate(over="ignore", invalid="ignore"):

@@ -12,7 +12,8 @@ def admitted_modes(stage: Stage) -> tuple[str, ...]:
       noised updates, as long as it never outlives the mechanism.
     * ``central``: the update is raw and the server trusted; it clips again what it decodes, so every stage will do.
     * ``distributed``: only the noisy sum is seen. Support, scale and length must not depend on the update, and a sum of
-      what is sent must decode to the sum: public linear maps alone.
+      what is sent must decode to the sum: public linear maps alone. Their seed must be the same for all clients, which
+      is for the plan to see to.
     """
     modes = {
         "none": True,

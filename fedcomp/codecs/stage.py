@@ -141,6 +141,10 @@ class Stage(ABC):
         """
         return {}
 
+    def symbols(self, packet: Packet, form: Form) -> Array | None:
+        """Return the symbols that an entropy coder coded, one a value; None if they are what ``inverse`` returns."""
+        return None
+
     def config(self) -> dict[str, Any]:
         """Return the stage's id and options as JSON values."""
         return {"id": self.id} | {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]

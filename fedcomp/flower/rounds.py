@@ -36,6 +36,8 @@ class RoundOutcome:
     uplink_fp32_bytes: int
     downlink_fp32_bytes: int
     refused: tuple[dict[str, str], ...]
+    example: bytes = b""
+    """One payload that was counted, as its client encoded it."""
 
 
 @dataclass
@@ -70,11 +72,12 @@ class Rounds:
         outgoing, started = self._outgoing(asked, sent, round_number), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
         self._peers.update({node: replace(peer, version=-1, holds="") for node, peer in asked.items()})
-        state, counted = self._plan.aggregator.init(server_model.model), []
+        state, counted, example = self._plan.aggregator.init(server_model.model), [], b""
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
-                update, num_examples = self._update(asked[node], content, round_number, sent[node].model)
+                payload, num_examples = self._payload(asked[node], content, round_number)
+                update = self._decode(payload, sent[node].model)
                 state = self._plan.aggregator.accumulate(state, update, num_examples)
             except FedcompError as error:
                 traffic.refuse(asked[node].name, error)
@@ -83,6 +86,7 @@ class Rounds:
             self._peers[node] = replace(asked[node], version=server_model.version, holds=sent[node].holds)
             self._releases.arrived(asked[node], sent[node])
             counted.append(asked[node].name)
+            example = example or payload
         fp32 = fp32_bytes(server_model.model)
         return RoundOutcome(
             mean=self._plan.aggregator.finish(state) if counted else None,
@@ -94,6 +98,7 @@ class Rounds:
             uplink_fp32_bytes=fp32 * len(counted),
             downlink_fp32_bytes=fp32 * len(asked),
             refused=tuple(traffic.refused),
+            example=example,
         )
 
     def _greet(self, nodes: Sequence[int], traffic: Traffic) -> None:
@@ -157,13 +162,16 @@ class Rounds:
         if self._plan.config.server.upload_seconds is not None and isinstance(busy, float):
             self._links[node] = self._links.get(node, Link()).observe(num_bytes, elapsed, busy)
 
-    def _update(self, peer: Peer, content: bytes, round_number: int, released: Arrays) -> tuple[dict[str, Array], int]:
+    def _payload(self, peer: Peer, content: bytes, round_number: int) -> tuple[bytes, int]:
+        """Return a client's encoded update, and the weight of it."""
         inner = unpack(self._own.open(peer, _accepted(content), round_number, self._plan.uplink.digest()))
         if len(inner.parts) != 1:
             raise FedcompError(f"expected one encoded update, got {len(inner.parts)} parts")
         weighted = self._plan.config.server.weighting == "examples"
-        update = self._plan.uplink.decode(inner.parts[0], max_values=num_values(released), reference=released)
-        return update, inner.number("num_examples") if weighted else 1
+        return inner.parts[0], inner.number("num_examples") if weighted else 1
+
+    def _decode(self, payload: bytes, reference: Arrays) -> dict[str, Array]:
+        return self._plan.uplink.decode(payload, max_values=num_values(reference), reference=reference)
 
     def _note_refusal(self, node: int, content: bytes, traffic: Traffic) -> None:
         """Greet a client again that refused: it may have lost the run that we think it is in."""

@@ -11,6 +11,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedcomp.aggregation import ServerModel
+from fedcomp.arrays import num_values
+from fedcomp.codecs.breakdown import breakdown
 from fedcomp.config import load_config
 from fedcomp.crypto import KeyPair
 from fedcomp.errors import RunError
@@ -98,6 +100,8 @@ def carry_out(
         run.append_metrics(row)
         run.save_checkpoint(checkpoint)
         observer.round_done(row)
+        if number == plan.config.rounds and outcome.example:
+            run.write_json("bytes.json", _bytes_of(plan, outcome.example, server_model))
     finish(plan, run, checkpoint, observer, setup_seconds=setup)
 
 
@@ -171,6 +175,15 @@ def _row(
         "downlink_fp32_bytes": outcome.downlink_fp32_bytes,
         "refused": list(outcome.refused),
         "epsilon": epsilon,
+    }
+
+
+def _bytes_of(plan: Plan, payload: bytes, server_model: ServerModel) -> dict[str, Any]:
+    """Return where the bytes of one update went, for the report."""
+    found = breakdown(plan.uplink, payload, num_values(server_model.model))
+    return {
+        "stages": [{"stage": name, "bytes": size} for name, size in found.stages],
+        "arrays": [{"array": name, "values": values, "bytes": round(size, 1)} for name, values, size in found.arrays],
     }
 
 

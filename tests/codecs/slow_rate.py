@@ -141,7 +141,8 @@ def read_fast(data: bytes, size: int, dither: bool) -> np.ndarray:
         if not top:
             continue
         alphabet, symbols = len(frequencies), []
-        escaped = beside.take(16, sum(entry == alphabet**group for entry in found) if group > 1 else 0)
+        rare = sum(entry == alphabet**group for entry in found) if group > 1 else 0
+        escaped = beside.take((alphabet**group - 1).bit_length(), rare)
         for entry in found:
             index = escaped.pop(0) if group > 1 and entry == alphabet**group else entry
             symbols += [index // alphabet**place % alphabet for place in range(group - 1, -1, -1)]

@@ -113,6 +113,7 @@ def test_a_client_that_had_answered_sends_the_same_update_again(tmp_path):
     assert seen == [kept]
 
 
+@pytest.mark.slow
 def test_a_kill_from_outside_at_any_moment(tmp_path):
     run = start(private(rounds=12), tmp_path / "run")
     command = [sys.executable, "-m", "fedcomp", "resume", str(run.path)]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcomp.codecs.base import PayloadError
+from fedcomp.codecs.entropy.scalar import FEWEST_ROWS, MOST_LANES, decode_groups, encode_groups
 from fedcomp.codecs.entropy.tables import SLOT_BITS, SLOTS, Ints
 
 Words = NDArray[np.uint32]
@@ -62,7 +63,8 @@ class LaneEncoder:
             part = batch.indices[at : at + rows].astype(np.intp)
             found = np.full(-(-len(part) // lanes) * lanes, SLOTS << 16, dtype=np.uint32)
             packed.take(part, out=found[: len(part)], mode="clip")
-            self._words.append(_encode_rows(self._states, found.reshape(-1, lanes)[::-1]))
+            code = _encode_singly if lanes <= MOST_LANES else _encode_rows
+            self._words.append(code(self._states, found.reshape(-1, lanes)[::-1]))
 
     def finish(self) -> tuple[Words, NDArray[np.uint16]]:
         """Return the states and the words."""
@@ -89,7 +91,15 @@ def _encode_rows(states: Words, packed: Words) -> NDArray[np.uint16]:
         np.multiply(scratch, complement, scratch)
         np.add(states, scratch, states)
         np.add(states, start, states)
-    return low[full_rows]
+    return np.compress(full_rows.reshape(-1), low.reshape(-1))
+
+
+def _encode_singly(states: Words, packed: Words) -> NDArray[np.uint16]:
+    """Do what ``_encode_rows`` does; groups that are missing in the last row change nothing here either."""
+    found = states.tolist()
+    words = encode_groups(found, packed[::-1].reshape(-1).tolist())
+    states[:] = found
+    return np.array(words, dtype=np.uint16)
 
 
 class LaneDecoder:
@@ -120,13 +130,13 @@ class LaneDecoder:
         indices = np.repeat(np.arange(len(frequencies), dtype=np.uint16), times)
         slots = np.empty(count, dtype=np.uint16)
         whole = count // lanes
+        if 0 < lanes <= MOST_LANES and whole >= FEWEST_ROWS:
+            self._read_singly(packed.tolist(), slots)
+            return self._look_up(indices, slots)
         self._read_rows(packed, slots[: whole * lanes].reshape(-1, lanes), self._states)
         if rest := count % lanes:
             self._read_rows(packed, slots[None, whole * lanes :], self._states[:rest])
-        for at in range(0, count, _CHUNK):
-            part = slots[at : at + _CHUNK]
-            indices.take(part.astype(np.intp), out=part, mode="clip")
-        return slots
+        return self._look_up(indices, slots)
 
     def finish(self) -> None:
         """Refuse words that were not read, and lanes that do not end where an encoder starts."""
@@ -139,6 +149,27 @@ class LaneDecoder:
         if self._states.max(initial=LOWEST_STATE) >= 2 * LOWEST_STATE:
             raise PayloadError("the lanes of a coded stream do not end where an encoder starts")
         return self._at, (self._states - np.uint32(LOWEST_STATE)).astype(np.uint16)
+
+    @staticmethod
+    def _look_up(indices: NDArray[np.uint16], slots: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return, in place of slots, the indices whose slots they are."""
+        for at in range(0, len(slots), _CHUNK):
+            part = slots[at : at + _CHUNK]
+            indices.take(part.astype(np.intp), out=part, mode="clip")
+        return slots
+
+    def _read_singly(self, packed: list[int], slots: NDArray[np.uint16]) -> None:
+        """Do what ``_read_rows`` does, few groups at a time: a list takes ten times the memory of an array."""
+        states, piece = self._states.tolist(), 256 * self.lanes
+        for at in range(0, len(slots), piece):
+            part = slots[at : at + piece]
+            words = self._words[self._at : self._at + len(part)].tolist()
+            try:
+                part[:], taken = decode_groups(states, packed, words, len(part))
+            except IndexError:
+                raise PayloadError("a coded stream ends early") from None
+            self._at += taken
+        self._states[:] = states
 
     def _read_rows(self, packed: Words, slots: NDArray[np.uint16], states: Words) -> None:
         lanes, words, at = len(states), self._words, self._at
@@ -163,6 +194,6 @@ class LaneDecoder:
                 end = at + len(places)
                 if end > len(words):
                     raise PayloadError("a coded stream ends early")
-                states[places] = (states[places] << np.uint32(_WORD_BITS)) | words[at:end]
+                states[places] = (states.take(places) << np.uint32(_WORD_BITS)) | words[at:end]
                 at = end
         self._at = at

@@ -69,7 +69,7 @@ def _split_point(numbers: NDArray[np.uint32]) -> tuple[int, Ints]:
     return best, chosen
 
 
-def bits_per_symbol(table: GroupTable, probabilities: Probabilities) -> float:
+def bits_per_symbol(table: GroupTable, probabilities: Probabilities, escape_bits: int = _ESCAPE_BITS) -> float:
     """Return the bits that a symbol takes in groups, if symbols are independent and of these probabilities."""
     joint = probabilities
     for _ in range(table.group - 1):
@@ -78,5 +78,5 @@ def bits_per_symbol(table: GroupTable, probabilities: Probabilities) -> float:
     direct = slots > 0
     bits = float(np.sum(joint[direct] * np.log2(SLOTS / slots[direct])))
     if table.has_escape:
-        bits += float(joint[~direct].sum()) * (np.log2(SLOTS / int(table.frequencies[-1])) + _ESCAPE_BITS)
+        bits += float(joint[~direct].sum()) * (np.log2(SLOTS / int(table.frequencies[-1])) + escape_bits)
     return bits / table.group

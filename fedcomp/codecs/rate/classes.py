@@ -11,7 +11,8 @@ PER_OCTAVE = 4
 LOWEST, HIGHEST = -24, 96
 NUM_SCALES = HIGHEST - LOWEST + 2
 """Scales of blocks relative to the step: 0 for zeros alone, then quarter octaves from 2**-6 to 2**24 steps."""
-_TABLE_BITS, _FEW = 24.0, 8
+MAX_CLASSES = 255
+_TABLE_BITS, _FEW, _FEW_LOOKS = 24.0, 8, 256
 
 
 def scales_of(log_means: NDArray[np.float32], step: float) -> NDArray[np.uint8]:
@@ -23,7 +24,7 @@ def scales_of(log_means: NDArray[np.float32], step: float) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class Merging:
-    """``classes`` has the class of every scale; ``bits`` is what the class sequence takes."""
+    """``classes`` has the class of every scale, ``count`` says how many classes there are."""
 
     classes: NDArray[np.uint8]
     count: int
@@ -39,23 +40,22 @@ def merge_scales(counts: Floats, scales: NDArray[np.uint8], weight: float) -> Me
     """
     numbers = np.bincount(scales, minlength=NUM_SCALES).astype(np.float64)
     present = np.flatnonzero(numbers)
-    share = _sequence_share(scales)
-    classes = [_Class(counts[scale], float(numbers[scale]), len(scales), share, weight) for scale in present]
-    members = [[int(scale)] for scale in present]
-    merged = [a.joined(b) for a, b in pairwise(classes)]
-    gains = [a.bits + b.bits - c.bits for (a, b), c in zip(pairwise(classes), merged, strict=True)]
-    while gains and (max(gains) > 0 or len(classes) > 255):
-        at = int(np.argmax(gains))
-        classes[at : at + 2] = [merged[at]]
-        members[at : at + 2] = [members[at] + members[at + 1]]
-        del merged[at], gains[at]
-        for place in (at - 1, at):
-            if 0 <= place < len(gains):
-                merged[place] = classes[place].joined(classes[place + 1])
-                gains[place] = classes[place].bits + classes[place + 1].bits - merged[place].bits
-    firsts = np.array([group[0] for group in members])
+    cost = _Cost(len(scales), _sequence_share(scales), weight)
+    rows, blocks = list(counts[present][:, counts.any(axis=0)]), numbers[present].tolist()
+    firsts = present.tolist()
+    bits, joined = cost.of(rows, blocks), cost.of_joined(rows, blocks)
+    while joined:
+        gains = [one + two - both for one, two, both in zip(bits, bits[1:], joined, strict=False)]
+        at = gains.index(max(gains))
+        if gains[at] <= 0 and len(rows) <= MAX_CLASSES:
+            break
+        rows[at : at + 2], blocks[at : at + 2] = [rows[at] + rows[at + 1]], [blocks[at] + blocks[at + 1]]
+        bits[at : at + 2] = [joined[at]]
+        del firsts[at + 1]
+        low = max(at - 1, 0)
+        joined[low : at + 2] = cost.of_joined(rows[low : at + 2], blocks[low : at + 2])
     found = np.searchsorted(firsts, np.arange(NUM_SCALES), side="right") - 1
-    return Merging(np.maximum(found, 0).astype(np.uint8), len(classes))
+    return Merging(np.maximum(found, 0).astype(np.uint8), len(rows))
 
 
 def sequence_bits(classes: NDArray[np.uint8]) -> float:
@@ -73,19 +73,34 @@ def _sequence_share(scales: NDArray[np.uint8]) -> float:
     return min(_entropy(differences) / alone, 1.0) if alone else 1.0
 
 
-class _Class:
-    """Symbols and blocks of one class, and what they take in bits, of which the sequence's part is a share."""
+@dataclass(frozen=True)
+class _Cost:
+    """What classes take in bits: symbols, tables, and a share of what ``total`` blocks tell about their classes."""
 
-    def __init__(self, counts: Floats, blocks: float, total: int, share: float, weight: float) -> None:
-        self._counts, self._blocks, self._rest = counts, blocks, (total, share, weight)
-        used = counts[counts > 0]
-        size = float(used.sum())
-        symbols = size * np.log2(max(size, 1e-9)) - float(np.sum(used * np.log2(used)))
-        table = _TABLE_BITS + 8.0 * min(len(used), _FEW) if len(used) > 1 else 8.0
-        self.bits = symbols + 0.72 * weight * len(used) + table + share * blocks * np.log2(total / blocks)
+    total: int
+    share: float
+    weight: float
 
-    def joined(self, other: "_Class") -> "_Class":
-        return _Class(self._counts + other._counts, self._blocks + other._blocks, *self._rest)
+    def of(self, rows: list[Floats], blocks: list[float]) -> list[float]:
+        """Return the bits of classes from the counts of each and its number of blocks."""
+        if not rows:
+            return []
+        counts, numbers = np.array(rows), np.array(blocks)
+        sizes, used = counts.sum(axis=1), np.count_nonzero(counts, axis=1)
+        symbols = sizes * np.log2(np.maximum(sizes, 1e-9)) - (counts * np.log2(np.maximum(counts, 1e-300))).sum(axis=1)
+        tables = np.where(used > 1, _TABLE_BITS + 8.0 * np.minimum(used, _FEW), 8.0)
+        sequence = self.share * numbers * np.log2(self.total / numbers)
+        # Few looks make entropy seem smaller than it is (Miller 1955), the more so the fewer there are.
+        looks = np.maximum(sizes / max(self.weight, 1e-9), 1.0)
+        unseen = 0.72 * self.weight * used * (1 + 2 * used / looks)
+        if self.weight > 1:
+            unseen *= np.where(looks < _FEW_LOOKS, 4.0, 1.0)
+        found: list[float] = (symbols + unseen + tables + sequence).tolist()
+        return found
+
+    def of_joined(self, rows: list[Floats], blocks: list[float]) -> list[float]:
+        """Return the bits of every two neighbours taken together."""
+        return self.of([one + two for one, two in pairwise(rows)], [one + two for one, two in pairwise(blocks)])
 
 
 def _entropy(counts: NDArray[np.int64]) -> float:

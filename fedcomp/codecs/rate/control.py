@@ -33,6 +33,10 @@ class Goal:
         norm = float(np.sum(np.square(values, dtype=np.float64))) if self.error is not None else 0.0
         return self.error is not None and norm <= self.error
 
+    def slope(self, num_values: int) -> float:
+        """Return about how fast ``excess`` falls an octave of the step: by a bit a value, and faster below one."""
+        return 2.0 if self.size is None else min(max(1.44 * num_values / (8 * self.size), 0.1), 4.0)
+
     def used(self, size: float, error: float) -> float:
         """Return which share of the goal's bytes or error something takes."""
         return size / self.size if self.size is not None else error / (self.error or 1.0)
@@ -47,17 +51,21 @@ class Bracket:
 
     def __init__(self, finest: float, coarsest: float, goal: Goal) -> None:
         """Start from the limits of the step."""
-        self._finest, self._goal = finest, goal
+        self._finest, self._goal, self._stride = finest, goal, 0.03
         self._fine: tuple[float, float | None] = (finest, None)
         self._coarse: tuple[float, float | None] = (coarsest, None)
 
     def inside(self, proposed: float | None) -> float:
-        """Return a proposal that is inside, else a place between what was tried."""
+        """Return a proposal that is inside, else a place between what was tried, or ever farther from it."""
         (fine, over), (coarse, under) = self._fine, self._coarse
         if proposed is not None and (fine < proposed < coarse or proposed == self._finest == fine):
             return proposed
-        share = 0.5 if over is None or under is None else min(max(over / (over - under), 0.1), 0.9)
-        return fine + (coarse - fine) * share
+        if over is not None and under is not None:
+            return fine + (coarse - fine) * min(max(over / (over - under), 0.1), 0.9)
+        self._stride *= 4
+        if under is not None:
+            return max(coarse - self._stride, fine)
+        return min(fine + self._stride, coarse) if over is not None else (fine + coarse) / 2
 
     def narrow(self, at: float, used: float) -> bool:
         """Take in which share of the goal a step used, and return whether there is nothing left to try."""
@@ -85,7 +93,7 @@ def choose_designer(found: Survey, goal: Goal, *, dither: bool) -> tuple[Designe
     return designers[int(np.argmin(costs))], guess
 
 
-def find_design(designer: Designer, goal: Goal, start: float, tolerance: float = 0.003) -> Design | None:
+def find_design(designer: Designer, goal: Goal, start: float, tolerance: float = 0.005) -> Design | None:
     """Return the design that meets the goal as nearly as the sample tells, None if even the coarsest step is too fine.
 
     Args:
@@ -100,12 +108,17 @@ def find_design(designer: Designer, goal: Goal, start: float, tolerance: float =
         found[log_step] = designer.design(np.float32(2.0**log_step))
         return goal.excess(found[log_step].size, found[log_step].error)
 
-    root = find_root(excess, start, designer.limits, tolerance)
+    root = find_root(excess, start, designer.limits, tolerance, goal.slope(designer.found.size))
     return None if root is None else found[root]
 
 
 def find_root(
-    excess: Callable[[float], float], start: float, limits: tuple[float, float], tolerance: float, tries: int = 24
+    excess: Callable[[float], float],
+    start: float,
+    limits: tuple[float, float],
+    tolerance: float,
+    slope: float,
+    tries: int = 24,
 ) -> float | None:
     """Return where a falling function is nearly 0: the lower limit if it is negative there, None if never negative.
 
@@ -117,6 +130,7 @@ def find_root(
         start: where to begin.
         limits: where to stay.
         tolerance: what is near enough to 0.
+        slope: about how fast it falls.
         tries: how often the function may be called; after that the best place is returned.
     """
     (low, high), at = limits, min(max(start, limits[0]), limits[1])
@@ -138,7 +152,7 @@ def find_root(
             right, under, over = at, max(value, -2.0), over / 2 if moved < 0 else over
         moved = value
         if left is None or right is None:
-            at = min(max(at + min(max(value, -3.0), 3.0) * 0.8 + (0.02 if value > 0 else -0.02), low), high)
+            at = min(max(at + min(max(value / slope, -2.0), 2.0) * 1.1 + (0.01 if value > 0 else -0.01), low), high)
         elif right - left < 1e-5:
             return right
         else:

@@ -70,7 +70,9 @@ def size_if_laplace(scales: NDArray[np.uint8], finest: NDArray[np.uint8], size: 
     share = 1 << (share - 1).bit_length()
     places = np.repeat(scales.astype(np.intp), share)[: len(finest)] * NUM_SCALES + finest
     together = np.bincount(places, minlength=NUM_SCALES**2).reshape(NUM_SCALES, NUM_SCALES)
-    counts = size / len(finest) * (together @ _LAPLACE)
+    rows, columns = np.flatnonzero(together.any(axis=1)), np.flatnonzero(together.any(axis=0))
+    counts = np.zeros_like(_LAPLACE)
+    counts[rows] = size / len(finest) * (together[np.ix_(rows, columns)] @ _LAPLACE[columns])
     merging = merge_scales(counts, scales, 0.0)
     starts = np.searchsorted(merging.classes, np.arange(merging.count))
     return estimated_size(np.add.reduceat(counts, starts, axis=0), merging, scales, size)

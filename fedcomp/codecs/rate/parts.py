@@ -13,7 +13,7 @@ from fedcomp.codecs.entropy.groups import group_digits, restore_escaped
 from fedcomp.codecs.entropy.tables import GroupTable
 from fedcomp.codecs.layout import load_values
 from fedcomp.codecs.rate.levels import Floats, Words
-from fedcomp.codecs.rate.tables import LevelTable
+from fedcomp.codecs.rate.tables import LevelTable, escape_bits
 
 Turn = Callable[[NDArray[Any]], Floats]
 """From zigzag numbers to floats, whatever their shape."""
@@ -47,7 +47,8 @@ class Part:
         """
         table, slots = self._table, self._slots
         num_escaped = int(np.count_nonzero(self._indices == slots.combinations)) if slots.has_escape else 0
-        escaped = load_values(beside.take(2 * num_escaped), np.dtype(np.uint16), num_escaped)
+        width = escape_bits(slots)
+        escaped = unpack_bits(beside.take(packed_size(width, num_escaped)), width, num_escaped)
         restore_escaped(self._indices, escaped, slots)
         if self._digits[self._indices[-1]][(self._length - 1) % slots.group + 1 :].any():
             raise PayloadError("expected zeros after the last symbol of a class")
@@ -79,10 +80,12 @@ class Part:
 
     def _with_signs(self, found: Floats) -> Floats:
         """Negate, in place, what the next signs say; a level that is not 0 never turns to 0."""
-        places = np.flatnonzero(found)
-        negative = places[self._signs[self._signs_taken : self._signs_taken + len(places)]]
+        places = np.flatnonzero(found != 0)
+        negative = np.zeros(len(found), dtype=np.uint8)
+        negative[places] = self._signs[self._signs_taken : self._signs_taken + len(places)].view(np.uint8)
         self._signs_taken += len(places)
-        found[negative] = -found[negative]
+        bits = found.view(np.uint32)
+        bits ^= negative.astype(np.uint32) << np.uint32(31)
         return found
 
     def _sizes(self, indices: NDArray[np.intp]) -> NDArray[np.int64]:

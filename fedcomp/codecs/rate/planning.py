@@ -20,12 +20,13 @@ from fedcomp.codecs.entropy.tables import (
     group_table,
     symbol_frequencies,
 )
-from fedcomp.codecs.rate.tables import MAX_LEVEL_BITS, ZEROS, LevelTable
+from fedcomp.codecs.rate.tables import MAX_LEVEL_BITS, ZEROS, LevelTable, escape_bits
 
 Floats = NDArray[np.float64]
-_STEP_BITS = 0.006
+_STEP_BITS = 0.002
 """What one group costs beside its bits: a share of a lane, and time."""
-_MAX_COUNTED, _SKIP, _CHUNK = 2**15, 5, 2**16
+_MAX_COUNTED, _SKIP, _FEW, _CHUNK = 2**15, 5, 10, 2**16
+_MAX_LOW_BITS = 15
 _GROUPS = np.array([0, 16, *(int(np.log(MAX_COMBINATIONS + 0.5) / np.log(a)) for a in range(2, MAX_ALPHABET + 1))])
 _GROUPS = np.clip(_GROUPS, 1, MAX_GROUP)
 _TOPS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 511])
@@ -94,7 +95,7 @@ def _plan(counts: Ints, shape: tuple[int, int, int], *, exact: bool) -> TablePla
 def _shape(counts: Counts) -> tuple[int, int, int]:
     """Return low bits, top and octaves of the least estimated cost."""
     best, chosen, worse = np.inf, (0, 1, 1), 0
-    for low_bits in range(max(counts.mean_bits - 7, 0), 16):
+    for low_bits in range(min(max(counts.mean_bits - 7, 0), 15), 16):
         sizes, above = counts.without(low_bits)
         last = counts.largest >> low_bits if low_bits else (counts.largest + 1) >> 1
         if last == 0 or worse > 1:
@@ -110,7 +111,7 @@ def _shape(counts: Counts) -> tuple[int, int, int]:
 
 def _best_top(counts: Ints, larger: int, last: int) -> tuple[float, int, int]:
     """Return the estimated bits of sizes up to ``last``, with the top and the octaves that need the fewest."""
-    tops = np.unique(np.minimum(_TOPS, len(counts) - 1))
+    tops = np.append(_TOPS[len(counts) - 1 > _TOPS], min(len(counts) - 1, _TOPS[-1]))
     octaves = np.frexp(last - tops + 1)[1]
     alphabets = tops + octaves
     tops, octaves, alphabets = (found[alphabets <= MAX_ALPHABET] for found in (tops, octaves, alphabets))
@@ -143,7 +144,7 @@ def _choose_group(frequencies: Ints, probabilities: Floats) -> tuple[GroupTable,
     group = int(_GROUPS[len(frequencies)])
     for size in range(group, max(group - 3, 1), -1):
         table = group_table(frequencies, size)
-        found = bits_per_symbol(table, probabilities)
+        found = bits_per_symbol(table, probabilities, escape_bits(table))
         if found + _STEP_BITS / size < bits + _STEP_BITS:
             return table, found
     return best, bits
@@ -161,7 +162,10 @@ def _count(numbers: NDArray[Any], low_bits: int) -> Ints:
         part = numbers[at : at + _CHUNK]
         if len(counts) > _MAX_COUNTED or low_bits:
             part = np.minimum(part >> part.dtype.type(low_bits), part.dtype.type(_MAX_COUNTED + 1))
-        counts += np.bincount(part, minlength=len(counts))
+        if len(counts) <= _FEW:
+            counts += [np.count_nonzero(part == part.dtype.type(number)) for number in range(len(counts))]
+        else:
+            counts += np.bincount(part, minlength=len(counts))
     return counts[: _MAX_COUNTED + 1]
 
 

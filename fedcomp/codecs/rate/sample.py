@@ -104,10 +104,12 @@ def _choose_rows(sums: Floats, count: int) -> NDArray[np.intp]:
     means = _joined(sums, COARSEST // FINEST)
     with np.errstate(divide="ignore"):
         strata = np.maximum(np.rint(2 * np.log2(means / max(float(means.max()), 1e-30))), -40).astype(np.int64)
-    found, inverse, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    wanted = np.minimum(np.ceil(budget / 2 * sizes / count + budget / 2 / len(found)), sizes).astype(np.int64)
+    strata -= strata.min()
+    sizes = np.bincount(strata)
+    share = budget / 2 / np.count_nonzero(sizes)
+    wanted = np.minimum(np.ceil(budget / 2 * sizes / count + share), sizes).astype(np.int64)
     chosen = []
     for stratum, (size, number) in enumerate(zip(sizes.tolist(), wanted.tolist(), strict=True)):
-        members = np.flatnonzero(inverse == stratum)
-        chosen.append(members[(np.arange(number) * size + size // 2) // number])
+        members = np.flatnonzero(strata == stratum)
+        chosen.append(members[(np.arange(number) * size + size // 2) // max(number, 1)])
     return np.sort(np.concatenate(chosen))

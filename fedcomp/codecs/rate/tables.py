@@ -75,6 +75,11 @@ class LevelTable:
         return head + octaves + (dump_frequencies(self.frequencies) if self.hazards is None else self.hazards[1:])
 
 
+def escape_bits(slots: GroupTable) -> int:
+    """Return how many bits the index of an escaped group takes."""
+    return (slots.combinations - 1).bit_length()
+
+
 ZEROS = LevelTable(0, 1, 0, 1, b"\0", _NO_FREQUENCIES)
 
 

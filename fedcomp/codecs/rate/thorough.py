@@ -16,6 +16,8 @@ from fedcomp.codecs.trellis import decode_trellis, encode_trellis, trellis_bits
 _FAST, _TRELLIS = b"\0", b"\1"
 _FINEST, _COARSEST, _SMALLEST_STEP = -21.0, 2.0, -100.0
 _AIM, _FLOOR, _PATIENCE, _TRIES, _ESTIMATES = 0.994, 0.985, 0.005, 5, 8
+_FEWEST, _FEW = 2**10, 2**16
+"""Fewer values the trellis never serves better; up to the second an estimate takes as long as encoding does."""
 _FINER = -0.9
 """Binary logarithm of the trellis's step over that of mode ``fast`` at about the same rate."""
 
@@ -34,6 +36,8 @@ def encode_max(values: Floats, goal: Goal) -> bytes:
     if not fast:
         return b""
     _, _, step = HEADER.unpack_from(fast)
+    if len(values) < _FEWEST:
+        return _FAST + fast
     trellis = _encode_trellis(values, inner, float(np.log2(step)) + _FINER)
     payloads = [_FAST + fast, *([_TRELLIS + trellis] if trellis else [])]
     return min(payloads, key=lambda payload: len(payload) if goal.size is None else _error(values, payload))
@@ -52,7 +56,9 @@ def _encode_trellis(values: Floats, goal: Goal, start: float) -> bytes:
     """Return the payload of the trellis, empty if none was found that meets the goal."""
     peak = float(np.log2(np.abs(values).max()))
     limits = max(peak + _FINEST, _SMALLEST_STEP), max(peak + _COARSEST, _SMALLEST_STEP)
-    proposed: float | None = start if goal.size is None else _step_of_size(values, goal.size * _AIM, start, limits)
+    proposed: float | None = start
+    if goal.size is not None and len(values) > _FEW:
+        proposed = _step_of_size(values, goal.size * _AIM, start, limits)
     bracket, best, most, sides = Bracket(*limits, goal), b"", 0.0, set()
     for tried in range(_TRIES):
         at = bracket.inside(proposed)
@@ -77,7 +83,7 @@ def _step_of_size(values: Floats, size: float, start: float, limits: tuple[float
     def excess(log_step: float) -> float:
         return float(np.log2(trellis_bits(values, float(np.float32(2.0**log_step))) * len(values) / 8 / size))
 
-    root = find_root(excess, start, limits, 0.01, _ESTIMATES)
+    root = find_root(excess, start, limits, 0.01, Goal(size, None).slope(len(values)), _ESTIMATES)
     return limits[1] if root is None else root
 
 

@@ -1,0 +1,54 @@
+"""The same range coding as ``lanes``, number by number: faster where there are so few lanes that numpy has no work."""
+
+from collections.abc import Sequence
+
+MOST_LANES, FEWEST_ROWS = 16, 80
+"""From which number of lanes on, and up to how many rows, numpy's calls cost less than Python's steps."""
+_SLOT_BITS, _WORD_BITS = 15, 16
+_LAST_SLOT, _LAST_WORD, _LOWEST_STATE = 2**_SLOT_BITS - 1, 2**_WORD_BITS - 1, 2**16
+
+
+def encode_groups(states: list[int], packed: Sequence[int]) -> list[int]:
+    """Code groups into ``states``, in place, and return their words in the order of the decoder.
+
+    Args:
+        states: one a lane.
+        packed: of every group the frequency above, and below 2**16 the start.
+    """
+    words: list[int] = []
+    lanes = len(states)
+    for index in range(len(packed) - 1, -1, -1):
+        lane, found = index % lanes, packed[index]
+        state, frequency = states[lane], found >> 16
+        if state >= frequency << 17:
+            words.append(state & _LAST_WORD)
+            state >>= _WORD_BITS
+        whole, rest = divmod(state, frequency)
+        states[lane] = (whole << _SLOT_BITS) + rest + (found & _LAST_WORD)
+    words.reverse()
+    return words
+
+
+def decode_groups(states: list[int], packed: Sequence[int], words: Sequence[int], count: int) -> tuple[list[int], int]:
+    """Decode ``count`` groups from ``states``, in place; return the slot of each, and how many words that took.
+
+    Args:
+        states: one a lane.
+        packed: of every slot the frequency of its entry above, and below 2**16 its place in it.
+        words: what is left of them; ``IndexError`` if there are too few.
+        count: how many groups.
+    """
+    slots: list[int] = []
+    lanes, at = len(states), 0
+    for index in range(count):
+        lane = index % lanes
+        state = states[lane]
+        slot = state & _LAST_SLOT
+        slots.append(slot)
+        found = packed[slot]
+        state = (found >> 16) * (state >> _SLOT_BITS) + (found & _LAST_WORD)
+        if state < _LOWEST_STATE:
+            state = state << _WORD_BITS | words[at]
+            at += 1
+        states[lane] = state
+    return slots, at
