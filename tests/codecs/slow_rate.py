@@ -58,14 +58,14 @@ class Lanes:
     def read(self, slots: list[int], count: int) -> list[int]:
         entry_at = [entry for entry, slot in enumerate(slots) for _ in range(slot)]
         starts = [sum(slots[:entry]) for entry in range(len(slots))]
-        entries = []
+        total, entries = sum(slots), []
         for group in range(count):
             lane = group % len(self.states)
             state = self.states[lane]
-            offset = state % 2**15
+            offset = state % total
             entry = entry_at[offset]
             entries.append(entry)
-            state = slots[entry] * (state // 2**15) + offset - starts[entry]
+            state = slots[entry] * (state // total) + offset - starts[entry]
             if state < 2**16:
                 state = state * 2**16 + self.words[self.taken]
                 self.taken += 1
@@ -125,14 +125,16 @@ def read_fast(data: bytes, size: int, dither: bool) -> np.ndarray:
         mass = masses(hazards, half)
         signed = [mass[0]] + [part // 2 for part in mass[1:] for _ in range(2)]
         before = 0
-        for index, number in enumerate(coder.read([2 * slot for slot in frequencies_of(signed)], blocks)):
+        for index, number in enumerate(coder.read(frequencies_of(signed), blocks)):
             classes[index] = before = (unfold(number) + (before if head & 8 else half)) % count
     places = [
         [i for b in range(blocks) if classes[b] == k for i in range(b * block, min((b + 1) * block, size))]
         for k in range(count)
     ]
     entries = [
-        coder.read(slots_of(table[4], table[3]), -(-len(where) // table[3])) if table[0] else []
+        coder.read(slots_of(table[4], table[3]) if table[3] > 1 else table[4], -(-len(where) // table[3]))
+        if table[0]
+        else []
         for table, where in zip(tables, places, strict=True)
     ]
     beside = Bits(b"".join((s - 2**16).to_bytes(2, "little") for s in coder.states) + data[at + 2 * coder.taken :])

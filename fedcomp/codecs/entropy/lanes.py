@@ -7,6 +7,7 @@ Every lane of the encoder starts from the same state, so a decoder that does not
 state plus 16 bits of other data, which the decoder ends with, so that a lane costs one byte and not three.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +17,19 @@ from numpy.typing import NDArray
 
 from fedcomp.codecs.base import PayloadError
 from fedcomp.codecs.entropy.scalar import FEWEST_ROWS, MOST_LANES, decode_groups, encode_groups
-from fedcomp.codecs.entropy.tables import SLOT_BITS, SLOTS, Ints
+from fedcomp.codecs.entropy.tables import Ints
 
 Words = NDArray[np.uint32]
 LOWEST_STATE = 2**16
 _WORD_BITS = 16
+_LOW_HALF = 0 if sys.byteorder == "little" else 1
 _CHUNK = 2**15
 """Groups that are looked up at once: what is made of them stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Groups, each an index with a frequency above 0, and the frequencies, of sum ``SLOTS``."""
+    """Groups, each an index with a frequency above 0, and the frequencies, whose sum is a power of two up to 2**15."""
 
     indices: NDArray[Any]
     frequencies: Ints
@@ -54,28 +56,29 @@ class LaneEncoder:
     def push(self, batch: Batch) -> None:
         """Code a batch that comes before everything pushed so far."""
         lanes, count = len(self._states), len(batch.indices)
-        # One look-up a group: the frequency above, the start below. Frequency SLOTS and start 0 leave a state as it is:
+        # One look-up a group: the frequency above, the start below. All slots from start 0 on leave a state as it is:
         # what is missing in the last row is filled with them.
-        starts = np.cumsum(batch.frequencies) - batch.frequencies
+        starts, total = np.cumsum(batch.frequencies) - batch.frequencies, int(batch.frequencies.sum())
         packed = ((batch.frequencies << 16) | starts).astype(np.uint32)
         rows = max(_CHUNK // max(lanes, 1), 1) * lanes
         for at in reversed(range(0, count, rows)):
             part = batch.indices[at : at + rows].astype(np.intp)
-            found = np.full(-(-len(part) // lanes) * lanes, SLOTS << 16, dtype=np.uint32)
+            found = np.full(-(-len(part) // lanes) * lanes, total << 16, dtype=np.uint32)
             packed.take(part, out=found[: len(part)], mode="clip")
             code = _encode_singly if lanes <= MOST_LANES else _encode_rows
-            self._words.append(code(self._states, found.reshape(-1, lanes)[::-1]))
+            self._words.append(code(self._states, found.reshape(-1, lanes)[::-1], total.bit_length() - 1))
 
     def finish(self) -> tuple[Words, NDArray[np.uint16]]:
         """Return the states and the words."""
         return self._states, np.concatenate([np.empty(0, dtype=np.uint16), *reversed(self._words)])
 
 
-def _encode_rows(states: Words, packed: Words) -> NDArray[np.uint16]:
+def _encode_rows(states: Words, packed: Words, slot_bits: int) -> NDArray[np.uint16]:
     """Code rows of groups into ``states``, in place, the last row of a decoder first, and return their words."""
     frequencies, starts = packed >> np.uint32(16), packed & np.uint32(0xFFFF)
-    # In 32 bits frequency SLOTS gives the limit that no state exceeds.
-    limits, complements = (frequencies << np.uint32(32 - SLOT_BITS)) - np.uint32(1), np.uint32(SLOTS) - frequencies
+    # In 32 bits the frequency of all slots gives the limit that no state exceeds.
+    limits = (frequencies << np.uint32(32 - slot_bits)) - np.uint32(1)
+    complements = np.uint32(1 << slot_bits) - frequencies
     full_rows, low = np.empty(packed.shape, dtype=np.bool_), np.empty(packed.shape, dtype=np.uint16)
     scratch, width = np.empty_like(states), np.full(len(states), _WORD_BITS, dtype=np.uint32)
     # Positional outputs: a keyword costs as much as the arithmetic on a few dozen lanes.
@@ -86,7 +89,7 @@ def _encode_rows(states: Words, packed: Words) -> NDArray[np.uint16]:
         row[:] = states
         np.multiply(full, width, scratch)
         np.right_shift(states, scratch, states)
-        # state // f * SLOTS + state % f + start, with one multiplication
+        # state // f * slots + state % f + start, with one multiplication
         np.floor_divide(states, frequency, scratch)
         np.multiply(scratch, complement, scratch)
         np.add(states, scratch, states)
@@ -94,10 +97,10 @@ def _encode_rows(states: Words, packed: Words) -> NDArray[np.uint16]:
     return np.compress(full_rows.reshape(-1), low.reshape(-1))
 
 
-def _encode_singly(states: Words, packed: Words) -> NDArray[np.uint16]:
+def _encode_singly(states: Words, packed: Words, slot_bits: int) -> NDArray[np.uint16]:
     """Do what ``_encode_rows`` does; groups that are missing in the last row change nothing here either."""
     found = states.tolist()
-    words = encode_groups(found, packed[::-1].reshape(-1).tolist())
+    words = encode_groups(found, packed[::-1].reshape(-1).tolist(), slot_bits)
     states[:] = found
     return np.array(words, dtype=np.uint16)
 
@@ -109,7 +112,7 @@ class LaneDecoder:
         """Take the states and the words; raises ``PayloadError`` if a state is smaller than any encoder leaves."""
         if states.min(initial=LOWEST_STATE) < LOWEST_STATE:
             raise PayloadError(f"expected lane states of at least {LOWEST_STATE}, got {states.min()}")
-        self._states, self._words = states.astype(np.uint32), words
+        self._states, self._words = states.astype(np.uint32), words.astype(np.uint32)
         self._at = 0
 
     @property
@@ -118,14 +121,14 @@ class LaneDecoder:
         return len(self._states)
 
     def read(self, frequencies: Ints, count: int) -> NDArray[np.uint16]:
-        """Return the ``count`` indices of the next batch.
+        """Return the ``count`` indices of the next batch, of frequencies whose sum is a power of two up to 2**15.
 
         Raises:
             PayloadError: if the words end early.
         """
         lanes, times = len(self._states), frequencies.astype(np.intp)
         by_slot = np.repeat(frequencies << 16, times)
-        by_slot += np.arange(SLOTS) - np.repeat(np.cumsum(frequencies) - frequencies, times)
+        by_slot += np.arange(len(by_slot)) - np.repeat(np.cumsum(frequencies) - frequencies, times)
         packed = by_slot.astype(np.uint32)
         indices = np.repeat(np.arange(len(frequencies), dtype=np.uint16), times)
         slots = np.empty(count, dtype=np.uint16)
@@ -172,28 +175,29 @@ class LaneDecoder:
         self._states[:] = states
 
     def _read_rows(self, packed: Words, slots: NDArray[np.uint16], states: Words) -> None:
-        lanes, words, at = len(states), self._words, self._at
-        last_slot, width, half, offset_bits, lowest = np.full(
-            (5, lanes), [[SLOTS - 1], [SLOT_BITS], [16], [0xFFFF], [LOWEST_STATE]], dtype=np.uint32
-        )
-        slot, found, offset = np.empty_like(states), np.empty_like(states), np.empty_like(states)
+        lanes, words, at, word_bits = len(states), self._words, self._at, np.uint32(_WORD_BITS)
+        frequencies, places_in = packed >> np.uint32(16), packed & np.uint32(0xFFFF)
+        width, lowest = np.full((2, lanes), [[len(packed).bit_length() - 1], [LOWEST_STATE]], dtype=np.uint32)
+        last_slot, low_halves = np.full(lanes, len(packed) - 1, dtype=np.uint16), states.view(np.uint16)[_LOW_HALF::2]
+        frequency, place_in = np.empty_like(states), np.empty_like(states)
         index, under = np.empty(lanes, dtype=np.intp), np.empty(lanes, dtype=np.bool_)
         for row in slots:
-            np.bitwise_and(states, last_slot, slot)
-            row[:] = slot
-            index[:] = slot
+            np.bitwise_and(low_halves, last_slot, row)
+            index[:] = row
             np.right_shift(states, width, states)
-            packed.take(index, 0, found, "clip")
-            np.bitwise_and(found, offset_bits, offset)
-            np.right_shift(found, half, found)
-            np.multiply(states, found, states)
-            np.add(states, offset, states)
+            frequencies.take(index, 0, frequency, "clip")
+            places_in.take(index, 0, place_in, "clip")
+            np.multiply(states, frequency, states)
+            np.add(states, place_in, states)
             np.less(states, lowest, under)
-            places = under.nonzero()[0]
-            if len(places):
-                end = at + len(places)
+            empty = under.nonzero()[0]
+            if len(empty):
+                end = at + len(empty)
                 if end > len(words):
                     raise PayloadError("a coded stream ends early")
-                states[places] = (states.take(places) << np.uint32(_WORD_BITS)) | words[at:end]
+                filled = states.take(empty)
+                filled <<= word_bits
+                filled |= words[at:end]
+                states[empty] = filled
                 at = end
         self._at = at

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from fedcomp.codecs.entropy.tables import (
     MAX_ALPHABET,
     MAX_COMBINATIONS,
-    SLOTS,
     GroupTable,
     Ints,
     group_table,
@@ -74,9 +73,9 @@ def bits_per_symbol(table: GroupTable, probabilities: Probabilities, escape_bits
     joint = probabilities
     for _ in range(table.group - 1):
         joint = np.multiply.outer(joint, probabilities).ravel()
-    slots = table.frequencies[: table.combinations]
+    slots, total = table.frequencies[: table.combinations], int(table.frequencies.sum())
     direct = slots > 0
-    bits = float(np.sum(joint[direct] * np.log2(SLOTS / slots[direct])))
+    bits = float(np.sum(joint[direct] * np.log2(total / slots[direct])))
     if table.has_escape:
-        bits += float(joint[~direct].sum()) * (np.log2(SLOTS / int(table.frequencies[-1])) + escape_bits)
+        bits += float(joint[~direct].sum()) * (np.log2(total / int(table.frequencies[-1])) + escape_bits)
     return bits / table.group

@@ -20,7 +20,7 @@ from fedcomp.codecs.entropy.tables import (
     group_table,
     symbol_frequencies,
 )
-from fedcomp.codecs.rate.tables import MAX_LEVEL_BITS, ZEROS, LevelTable, escape_bits
+from fedcomp.codecs.rate.tables import MAX_LEVEL_BITS, ZEROS, LevelTable, escape_bits, slots_of
 
 Floats = NDArray[np.float64]
 _STEP_BITS = 0.002
@@ -139,7 +139,7 @@ def _estimate(counts: Ints, size: float) -> Floats:
 
 def _choose_group(frequencies: Ints, probabilities: Floats) -> tuple[GroupTable, float]:
     """Return the table, and the bits of a symbol with it."""
-    best = group_table(frequencies, 1)
+    best = slots_of(frequencies, 1)
     bits = bits_per_symbol(best, probabilities)
     group = int(_GROUPS[len(frequencies)])
     for size in range(group, max(group - 3, 1), -1):

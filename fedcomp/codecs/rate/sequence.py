@@ -9,7 +9,7 @@ from fedcomp.codecs.base import PayloadError
 from fedcomp.codecs.cursor import Cursor
 from fedcomp.codecs.entropy.hazards import fit_hazards, hazard_frequencies, read_hazards
 from fedcomp.codecs.entropy.symbols import to_unsigned
-from fedcomp.codecs.entropy.tables import SYMBOL_BITS, group_table
+from fedcomp.codecs.entropy.tables import SYMBOL_BITS, Ints
 from fedcomp.codecs.rate.levels import signed_levels
 
 Classes = NDArray[np.uint8]
@@ -27,9 +27,9 @@ class Sequence:
     hazards: bytes
 
     @property
-    def slots(self) -> "NDArray[np.int64]":
-        """The slots of the numbers, of sum 2**15."""
-        return group_table(hazard_frequencies(self.hazards, self.count // 2), 1).frequencies
+    def slots(self) -> Ints:
+        """The slots of the numbers, of sum 2**14."""
+        return hazard_frequencies(self.hazards, self.count // 2)
 
     def classes(self, numbers: NDArray[np.uint16]) -> Classes:
         """Return the classes; raises ``PayloadError`` if one is out of range."""
@@ -67,5 +67,5 @@ def _plan(levels: NDArray[np.int16], count: int, differ: bool) -> SequencePlan:
     sequence = Sequence(count, differ, fit_hazards(magnitudes))
     numbers = to_unsigned(levels)
     counts = np.bincount(numbers, minlength=2 * (count // 2) + 1)
-    bits = float(np.sum(counts * (SYMBOL_BITS + 1 - np.log2(sequence.slots)))) + 8 * len(sequence.hazards)
+    bits = float(np.sum(counts * (SYMBOL_BITS - np.log2(sequence.slots)))) + 8 * len(sequence.hazards)
     return SequencePlan(sequence, numbers, bits)

@@ -52,8 +52,8 @@ class LevelTable:
         return self.low_bits == 0
 
     def slots(self) -> GroupTable:
-        """Return the table that the lanes use."""
-        return group_table(self.frequencies, self.group)
+        """Return the table that the lanes use: 2**15 slots for groups, 2**14 for single symbols."""
+        return slots_of(self.frequencies, self.group)
 
     def symbols(self, numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
         """Return the symbols of zigzag numbers, and for each that is wide how many bits it has and what they are."""
@@ -73,6 +73,11 @@ class LevelTable:
         head = dump_number(self.top) + bytes([self.low_bits << 4 | (self.group - 1), kind])
         octaves = bytes([self.octaves]) if self.octaves > 1 else b""
         return head + octaves + (dump_frequencies(self.frequencies) if self.hazards is None else self.hazards[1:])
+
+
+def slots_of(frequencies: Ints, group: int) -> GroupTable:
+    """Return the slots of groups, or of single symbols: their frequencies, since fewer slots lose fewer bits."""
+    return group_table(frequencies, group) if group > 1 else GroupTable(len(frequencies), 1, frequencies)
 
 
 def escape_bits(slots: GroupTable) -> int:
