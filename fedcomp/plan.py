@@ -17,6 +17,7 @@ from fedcomp import training
 from fedcomp.aggregation import ExampleWeightedMean, UniformMean
 from fedcomp.arrays import Array, digest
 from fedcomp.codecs import Codec, codec_from_config
+from fedcomp.codecs.modes import stages_that_do_not_fit
 from fedcomp.config import CodecSpec, Config, PrivacyConfig, config_from_dict
 from fedcomp.errors import ConfigError, FedcompError
 from fedcomp.order import Order, check_order, sound_order
@@ -179,6 +180,9 @@ def make_plan(config: Config) -> Plan:
     task = _task(config, problems)
     if problems or uplink is None or downlink is None or task is None:
         raise ConfigError(problems)
+    mode = config.privacy.mode
+    problems.extend(f"uplink: {problem}" for problem in stages_that_do_not_fit(uplink, mode))
+    problems.extend(f"downlink: {problem}" for problem in stages_that_do_not_fit(downlink, mode, downlink=True))
     order = _order(config, uplink, problems)
     if problems:
         raise ConfigError(problems)

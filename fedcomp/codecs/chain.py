@@ -160,7 +160,7 @@ class Chain:
     def _side(self, layout: Sequence[ArraySpec], context: CodecContext) -> Side:
         """Return the context as vectors; raises ``ArraysError`` if it lacks the reference."""
         reference = importance = None
-        if self.needs_reference:
+        if self.needs_reference or any(stage.chooses_by_reference for stage in self.stages):
             if context.reference is None:
                 raise ArraysError("reference: expected what both ends hold, got none")
             reference = flatten_like(layout, context.reference, "reference")

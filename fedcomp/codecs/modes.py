@@ -1,5 +1,7 @@
 """Which privacy modes admit a stage."""
 
+from fedcomp.codecs.base import Codec
+from fedcomp.codecs.chain import Chain
 from fedcomp.codecs.stage import Stage
 
 
@@ -22,3 +24,19 @@ def admitted_modes(stage: Stage) -> tuple[str, ...]:
         "distributed": stage.linear and not stage.data_dependent and not stage.private_side,
     }
     return tuple(mode for mode, admitted in modes.items() if admitted)
+
+
+def stages_that_do_not_fit(codec: Codec, mode: str, *, downlink: bool = False) -> tuple[str, ...]:
+    """Return why stages of a codec cannot be in a run of a mode, a sentence a stage; none if all can.
+
+    The downlink codes a released difference: every mode admits all of it, but there is nothing else to refer to.
+    """
+    problems = []
+    for stage in codec.stages if isinstance(codec, Chain) else ():
+        if stage.needs_importance:
+            problems.append(f"{stage.id}: expected a stage that needs no importance, which nobody gives it in a run")
+        elif downlink and (stage.needs_reference or stage.chooses_by_reference):
+            problems.append(f"{stage.id}: expected a stage that needs no reference, the downlink codes a difference")
+        elif not downlink and mode not in admitted_modes(stage):
+            problems.append(f"{stage.id}: expected a stage that mode {mode} admits (`fedcomp codecs` says which)")
+    return tuple(problems)

@@ -91,6 +91,8 @@ class Stage(ABC):
     """Whether ``side.overhead`` is to be filled in."""
     needs_reference: ClassVar[bool] = False
     """Whether it cannot work without ``side.reference``, forward and inverse."""
+    chooses_by_reference: ClassVar[bool] = False
+    """Whether ``forward`` alone needs ``side.reference``."""
     private_side: ClassVar[bool] = False
     """Whether it uses memory or importance, which were not noised with the update."""
     needs_importance: ClassVar[bool] = False

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fedcomp.codecs import describe_codecs
-from fedcomp.codecs.modes import admitted_modes
+from fedcomp.codecs import codec_from_config, describe_codecs
+from fedcomp.codecs.modes import admitted_modes, stages_that_do_not_fit
 from fedcomp.codecs.registry import STAGES
 from fedcomp.codecs.stages.random_mask import RandomMask
 from fedcomp.order import Mode
@@ -37,3 +37,11 @@ def test_every_stage_says_what_its_error_is() -> None:
         assert stage.bound
         assert not stage.bound.endswith(".")
         assert len(stage.bound) <= 80
+
+
+def test_a_codec_is_refused_stage_by_stage() -> None:
+    raw_sum = codec_from_config([{"id": "random-mask", "density": 0.5}, {"id": "dither", "step_rms": 1.0}])
+    (problem,) = stages_that_do_not_fit(raw_sum, "distributed")
+    assert problem.startswith("dither: expected a stage that mode distributed admits")
+    assert stages_that_do_not_fit(raw_sum, "local") == ()
+    assert stages_that_do_not_fit(raw_sum, "distributed", downlink=True) == ()

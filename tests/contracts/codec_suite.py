@@ -64,6 +64,7 @@ CHAINS = {
     "float8-e5m2": [{"id": "float8", "format": "e5m2"}],
     "topk-float16-zstd": [{"id": "topk", "density": 0.2}, {"id": "float16"}, {"id": "zstd"}],
     "rate": [{"id": "rate", "bits": 4.0}],
+    "auto": [{"id": "auto", "bits": 3.0, "cohort": 1}],
     "rate-bytes": [{"id": "rate", "bytes": 400}],
     "rate-nmse": [{"id": "rate", "nmse": 0.01}],
     "rate-dither": [{"id": "rate", "nmse": 0.02, "dither": True}],

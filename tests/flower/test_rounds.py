@@ -14,7 +14,7 @@ from fedcomp.arrays import digest
 from fedcomp.codecs import codec_from_config
 from fedcomp.crypto import KeyPair
 from fedcomp.errors import RunError
-from fedcomp.flower import LocalGrid, client_app, place
+from fedcomp.flower import LocalGrid, client, client_app, place
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.server import carry_out, server_app
 from fedcomp.observer import Observer
@@ -82,6 +82,34 @@ def test_bytes_in_the_rows_are_those_that_crossed(tmp_path):
     rows = go(start(tiny(), tmp_path / "run"), Proxy())
     assert sum(row["uplink_bytes"] for row in rows) == crossed["up"]
     assert sum(row["downlink_bytes"] for row in rows) == crossed["down"]
+
+
+def test_clients_with_different_links_send_what_theirs_carry_and_count_alike(tmp_path):
+    config = tiny(uplink=[{"id": "auto", "bits": 32.0}], clients={"population": 3, "uplink_bytes": [500, 1500, 4000]})
+    sizes, seen = {}, client._encode
+
+    def spy(plan, protected, name, number, context):
+        reply, kept = seen(plan, protected, name, number, context)
+        sizes[name, number] = len(unpack(reply).parts[0])
+        return reply, kept
+
+    client._encode = spy
+    try:
+        rows = go(start(config, tmp_path / "run"))
+    finally:
+        client._encode = seen
+    assert [row["survivors"] for row in rows] == [3, 3, 3]
+    for number in (1, 2, 3):
+        assert 400 < sizes["client-0", number] <= 500 < sizes["client-1", number] <= 1500
+        assert sizes["client-1", number] < sizes["client-2", number] <= 4000
+
+
+def test_a_measured_link_limits_the_next_update(tmp_path):
+    """Nothing is known in the first round; in the second, a microsecond of the link carries next to nothing."""
+    config = tiny(uplink=[{"id": "auto", "bits": 32.0}], server={"upload_seconds": 1e-6}, rounds=2)
+    rows = go(start(config, tmp_path / "run"))
+    assert rows[1]["uplink_bytes"] < rows[0]["uplink_bytes"] / 3
+    assert rows[1]["survivors"] == 3
 
 
 def test_a_client_that_draws_the_same_weights_is_not_sent_version_0(tmp_path):

@@ -38,7 +38,7 @@ class Auto(Stage):
     biased = True
 
     @property
-    def needs_reference(self) -> bool:  # type: ignore[override]
+    def chooses_by_reference(self) -> bool:  # type: ignore[override]
         """Whether the choice is made from what both ends hold."""
         return self.decide_from == "reference"
 
@@ -51,12 +51,12 @@ class Auto(Stage):
         """Try every candidate, and send the best."""
         values, seed = packet.values, public_seed(rng)
         budget = self._budget(packet)
-        shown = require_reference(packet) if self.needs_reference else values
+        shown = require_reference(packet) if self.chooses_by_reference else values
         trials = try_candidates(shown, packet.shapes, budget, self.cohort, seed)
         best = min(trials, key=lambda trial: trial.mean_error)
         _log(trials, best, budget, values.size)
         number, coded = best.candidate, best.payload
-        if self.needs_reference:
+        if self.chooses_by_reference:
             number, coded = encode_candidate(number, values, packet.shapes, budget, seed)
         return Packet(np.frombuffer(bytes([number]) + coded, dtype=np.uint8), packet.streams)
 
@@ -67,11 +67,6 @@ class Auto(Stage):
             raise PayloadError(f"auto: expected the number of a candidate below {len(CANDIDATES)}, got another or none")
         values = CANDIDATES[packet.values[0]].decode(packet.values[1:].data, size, form.shapes)
         return Packet(values, packet.streams)
-
-    def explain(self, values: Array) -> str | None:
-        """Return which candidate a payload was made by."""
-        known = values.size and values[0] < len(CANDIDATES)
-        return CANDIDATES[values[0]].name if known else None
 
     def max_error(self, values: Array) -> float | None:
         """Return None."""
