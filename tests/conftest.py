@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import settings
 
+collect_ignore = ["fuzz"]  # a program that needs a fuzzer; `make fuzz` installs it
+
 # The same examples in every run: whether a commit passes must not hang on luck. `make test-slow` draws new ones.
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("explore")
