@@ -10,6 +10,7 @@ needs is read at the first round from which the smoothed accuracy is no more tha
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from typing import Any
 
 from benchmarks.accuracy_codecs import CODECS
 from benchmarks.accuracy_figure import draw
+from fedcomp.files import write_atomic
 
 BASE: dict[str, Any] = {
     "task": "benchmarks.accuracy_task:cnn",
@@ -75,18 +77,31 @@ def child() -> None:
 
 
 def _run(name: str, seed: int, asked: argparse.Namespace) -> Curve:
-    uplink, downlink, extra_rounds = CODECS[name]
-    rounds = asked.rounds + (extra_rounds if asked.rounds == 100 else 0)
-    config = {**BASE, "name": name, "seed": seed, "rounds": rounds, "uplink": uplink, "downlink": downlink}
-    code = "from benchmarks.bytes_to_accuracy import child; child()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(config), text=True, capture_output=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{name}, seed {seed}: {done.stderr[-2000:]}")
-    curve = _curve(json.loads(done.stdout.splitlines()[-1]))
+    entry = CODECS[name]
+    rounds = asked.rounds + (entry.extra_rounds if asked.rounds == 100 else 0)
+    chains = {"uplink": entry.uplink, "downlink": entry.downlink}
+    server = {**BASE["server"], "release": entry.release}
+    described = json.dumps({**BASE, "seed": seed, "rounds": rounds, "server": server, **chains}, sort_keys=True)
+    kept = asked.keep / (hashlib.sha256(described.encode()).hexdigest()[:16] + ".json") if asked.keep else None
+    if kept and kept.exists():
+        rows = json.loads(kept.read_text())
+    else:
+        rows = _measured(described)
+        if kept:
+            write_atomic(kept, json.dumps(rows).encode())
+    curve = _curve(rows)
     sys.stderr.write(f"{name}, seed {seed}: accuracy {curve.accuracy[-1]:.4f}\n")
     return curve
+
+
+def _measured(described: str) -> list[dict[str, Any]]:
+    """Return the rows of one run, made in a process of its own."""
+    code = "from benchmarks.bytes_to_accuracy import child; child()"
+    done = subprocess.run([sys.executable, "-c", code], input=described, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{described}: {done.stderr[-2000:]}")
+    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
 
 
 def _curve(rows: Sequence[Mapping[str, Any]]) -> Curve:
@@ -170,6 +185,7 @@ def _arguments() -> argparse.Namespace:
         "--slack", type=float, default=0.5, help="points of accuracy below fp32's that count as reached"
     )
     parser.add_argument("--processes", type=int, default=2, help="runs side by side; each uses one core")
+    parser.add_argument("--keep", type=Path, help="a folder for finished runs, which are not carried out again")
     parser.add_argument("--json", type=Path, help="write everything that was measured there")
     parser.add_argument("--figure", type=Path, help="write accuracy over bytes there, as SVG")
     return parser.parse_args()

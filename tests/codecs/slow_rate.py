@@ -109,10 +109,18 @@ def read_fast(data: bytes, size: int, dither: bool) -> np.ndarray:
         shifts, at = struct.unpack_from("<3b", data, at), at + 3
     if count > 1:
         hazards, at = data[at + 1 : at + 1 + data[at]], at + 1 + data[at]
-    tables = []
+    tables, thinnings = [], []
     for _ in range(count):
-        table, at = read_table(data, at)
+        thinning, same = (data[at] % 32, data[at] // 32) if dither else (0, 0)
+        at += dither
+        if thinning == 31:
+            table = (0, 1, 0, 1, [])
+        elif same:
+            table = next(table for table, j in zip(tables[::-1], thinnings[::-1], strict=True) if j != 31)
+        else:
+            table, at = read_table(data, at)
         tables.append(table)
+        thinnings.append(thinning)
     lanes, at = leb128(data, at)
     states = list(struct.unpack_from(f"<{lanes}I", data, at))
     at += 4 * lanes
@@ -131,6 +139,17 @@ def read_fast(data: bytes, size: int, dither: bool) -> np.ndarray:
         [i for b in range(blocks) if classes[b] == k for i in range(b * block, min((b + 1) * block, size))]
         for k in range(count)
     ]
+    coded = [False] * size
+    for k, j in enumerate(thinnings):
+        if j == 31:
+            places[k] = []
+        elif j:
+            count = -(-len(places[k]) // 2**j)
+            drawn = [g * 2**j + w // 2 ** (32 - j) for g, w in enumerate(philox_words(seed, 6 + 256 * k, count))]
+            places[k] = [places[k][i] if i < len(places[k]) else None for i in drawn]
+        for i in places[k]:
+            if i is not None:
+                coded[i] = True
     entries = [
         coder.read(slots_of(table[4], table[3]) if table[3] > 1 else table[4], -(-len(where) // table[3]))
         if table[0]
@@ -159,13 +178,18 @@ def read_fast(data: bytes, size: int, dither: bool) -> np.ndarray:
             signs = beside.take(1, sum(x > 0 for x in sizes))
             decoded = [-x if x and signs.pop(0) else x for x in sizes]
         for place, level in zip(where, decoded, strict=True):
-            levels[place] = level
+            if place is not None:
+                levels[place] = level
     assert not any(beside.data[beside.at :])
     scale = np.float32(step)
     if dither:
         shift = [(2 * (w // 256) + 1 - 2**24) * 2.0**-25 for w in philox_words(seed, 2, size)]
         return np.array(
-            [(np.float32(level) + np.float32(u)) * scale for level, u in zip(levels, shift, strict=True)], np.float32
+            [
+                (np.float32(level) + np.float32(u)) * scale if sent else 0
+                for level, u, sent in zip(levels, shift, coded, strict=True)
+            ],
+            np.float32,
         )
     moved = [256 * k + (1 if k > 0 else -1) * (shifts[min(abs(k), 3) - 1] if k else 0) for k in levels]
     return np.array([np.float32(k) * np.float32(scale * np.float32(2.0**-8)) for k in moved], np.float32)

@@ -14,6 +14,7 @@ from fedcomp.codecs.rate.levels import Reconstruction, dither_values
 from fedcomp.codecs.rate.planning import Counts, plan_table
 from fedcomp.codecs.rate.reader import read_draft
 from fedcomp.codecs.rate.tables import read_table
+from fedcomp.codecs.rate.thinning import plain_kinds
 from fedcomp.codecs.rate.writer import Draft, write_draft
 from fedcomp.codecs.stages.dither import dither
 
@@ -48,7 +49,8 @@ def test_the_second_reader_reads_the_same(name: str, bits: float) -> None:
 
 def drafted(numbers: list[np.ndarray], classes: list[int], block: int) -> Draft:
     plans = [plan_table(Counts(each)) for each in numbers]
-    return Draft(block, np.float32(0.5), (3, -2, 1), 0, np.array(classes, dtype=np.uint8), numbers, plans)
+    kinds = plain_kinds(np.array(classes, dtype=np.uint8), len(numbers))
+    return Draft(block, np.float32(0.5), (3, -2, 1), 0, kinds, numbers, plans)
 
 
 NUMBERS = {

@@ -16,12 +16,14 @@ from fedcomp.codecs.rate.levels import (
     numbers_of,
     signed_levels,
 )
-from fedcomp.codecs.rate.planning import Counts, plan_table
+from fedcomp.codecs.rate.planning import NO_TABLE, Counts, plan_table
 from fedcomp.codecs.rate.sample import COARSEST, survey
+from fedcomp.codecs.rate.thinning import ZEROS_ONLY, Drawn, Kind, draw, num_coded
 from fedcomp.codecs.rate.writer import Draft, write_draft
 
 _SMALLEST_PEAK = 2.0**-96
 _AIM, _FLOOR, _TRIES, _DESIGNS = 0.995, 0.986, 9, 3
+_CHUNK = 2**16
 
 
 def encode_fast(values: Floats, goal: Goal, seed: int | None) -> bytes:
@@ -62,27 +64,63 @@ def _draft(
     values: Floats, designer: Designer, made: Design, dither: Floats | None, seed: int, *, measure: bool
 ) -> tuple[Draft, float]:
     """Return the levels of all values as a design has it, and their squared error if that is to be measured."""
-    classes = made.merging.classes[designer.scales(made.step)]
-    order = class_order(classes, made.merging.count, len(values), made.block)
+    kinds = made.kinds.kinds
+    order = class_order(made.kinds.of_block, len(kinds), len(values), made.block)
     numbers: list[NDArray[Any]] = []
     error = 0.0
-    for index in range(made.merging.count):
+    for index, kind in enumerate(kinds):
         peak = float(designer.found.peaks[order.blocks(index) * made.block // COARSEST].max())
-        found = np.empty(order.length(index), dtype=np.min_scalar_type(2 * int(peak / made.step) + 4))
+        found = np.empty(num_coded(order.length(index), kind.thinning), dtype=_dtype(peak, made, kind))
         numbers.append(found)
+        if kind.thinning == ZEROS_ONLY:
+            continue
+        if kind.thinning and dither is not None:
+            drawn = draw(order, index, kind.thinning, seed)
+            error += _thinned(values, drawn, made.step, dither, found, measure=measure)
+            continue
         for blocks, span in order.chunks(index):
             part = gather(values, blocks, made.block)
             shift = None if dither is None else gather(dither, blocks, made.block)
             if shift is None:
-                found[span] = numbers_of(part, made.step, made.roundings[index])
+                found[span] = numbers_of(part, made.step, made.roundings[kind.table])
             else:
                 found[span] = dithered_numbers(part, made.step, shift)
             if measure:
                 error += _error(part, found[span], made, shift)
     shifts = made.shifts if dither is None else None
-    return Draft(
-        made.block, made.step, shifts, seed, classes, numbers, [plan_table(Counts(found)) for found in numbers]
-    ), error
+    tables = [_joined(numbers, kinds, table) for table in range(made.kinds.num_tables)]
+    plans = [plan_table(Counts(found)) if len(found) else NO_TABLE for found in tables]
+    return Draft(made.block, made.step, shifts, seed, made.kinds, numbers, plans), error
+
+
+def _thinned(
+    values: Floats, drawn: Drawn, step: np.float32, dither: Floats, found: NDArray[Any], *, measure: bool
+) -> float:
+    """Put the numbers of the drawn values into ``found``, and return the squared error if that is to be measured."""
+    error, factor = 0.0, np.float32(2**drawn.thinning)
+    if measure:
+        for blocks, _ in drawn.order.chunks(drawn.index):
+            error += float(np.sum(np.square(gather(values, blocks, drawn.order.block), dtype=np.float64)))
+    for at in range(0, len(found), _CHUNK):
+        places = drawn.places(slice(at, min(at + _CHUNK, len(found))))
+        part, shift = values[places], dither[places]
+        numbers = dithered_numbers(part * factor, step, shift)
+        # A last draw past the end stands for nothing, and costs the least as a zero.
+        found[at : at + _CHUNK] = np.pad(numbers, (0, min(_CHUNK, len(found) - at) - len(numbers)))
+        if measure:
+            off = part.astype(np.float64) - (signed_levels(numbers) + shift) * step
+            error += float(np.sum(np.square(off))) - float(np.sum(np.square(part, dtype=np.float64)))
+    return error
+
+
+def _dtype(peak: float, made: Design, kind: Kind) -> np.dtype[Any]:
+    return np.min_scalar_type(2 * int(peak / made.step * 2 ** (kind.thinning % ZEROS_ONLY)) + 4)
+
+
+def _joined(numbers: list[NDArray[Any]], kinds: tuple[Kind, ...], table: int) -> NDArray[Any]:
+    """Return the numbers of all kinds with a table."""
+    found = [part for part, kind in zip(numbers, kinds, strict=True) if kind.table == table and len(part)]
+    return found[0] if len(found) == 1 else np.concatenate(found or [np.empty(0, dtype=np.uint8)])
 
 
 def _error(values: Floats, numbers: NDArray[Any], made: Design, dither: Floats | None) -> float:

@@ -6,7 +6,7 @@ Magnitudes are counted in bins: one each up to 15, then eight an octave.
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcomp.codecs.rate.classes import LOWEST, NUM_SCALES, PER_OCTAVE, Merging, merge_scales, sequence_bits
+from fedcomp.codecs.rate.classes import LOWEST, NUM_SCALES, PER_OCTAVE, merge_scales, sequence_bits
 from fedcomp.codecs.rate.levels import Floats, Rounding
 
 Counts = NDArray[np.float64]
@@ -45,16 +45,15 @@ def best_rounding(counts: Counts) -> Rounding:
     return Rounding(float(min(max(first, 0.5), _MAX_FIRST)), float(later))
 
 
-def estimated_size(counts: Counts, merging: Merging, scales: NDArray[np.uint8], size: int) -> float:
+def estimated_size(counts: Counts, classes: NDArray[np.uint8], size: int) -> float:
     """Return about how many bytes a payload takes.
 
     Args:
         counts: of the bins of every class, shape (classes, bins).
-        merging: the class of every scale.
-        scales: the scale of every block.
+        classes: the class, or the kind, of every block.
         size: number of values.
     """
-    bits = sum(_bits(row) for row in counts) + sequence_bits(merging.classes[scales])
+    bits = sum(_bits(row) for row in counts) + sequence_bits(classes)
     return bits / 8 * _LOSS + _HEAD_BYTES + min(bits / 2000, size / 12000)
 
 
@@ -75,7 +74,7 @@ def size_if_laplace(scales: NDArray[np.uint8], finest: NDArray[np.uint8], size: 
     counts[rows] = size / len(finest) * (together[np.ix_(rows, columns)] @ _LAPLACE[columns])
     merging = merge_scales(counts, scales, 0.0)
     starts = np.searchsorted(merging.classes, np.arange(merging.count))
-    return estimated_size(np.add.reduceat(counts, starts, axis=0), merging, scales, size)
+    return estimated_size(np.add.reduceat(counts, starts, axis=0), merging.classes[scales], size)
 
 
 def _bits(counts: Counts) -> float:

@@ -41,6 +41,10 @@ class TablePlan:
     bits: float
 
 
+NO_TABLE = TablePlan(ZEROS, None, 8.0)
+"""Of a class whose levels are all 0."""
+
+
 class Counts:
     """How often each zigzag number of a class occurs: up to 2**15 all of them, and above without some low bits."""
 
@@ -65,7 +69,7 @@ class Counts:
 def plan_table(counts: Counts) -> TablePlan:
     """Return the plan for a class."""
     if counts.largest == 0:
-        return TablePlan(ZEROS, None, 8.0)
+        return NO_TABLE
     low_bits, top, octaves = _shape(counts)
     sizes, above = counts.without(low_bits)
     by_symbol = _by_symbol(sizes, top, octaves)

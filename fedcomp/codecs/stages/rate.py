@@ -27,9 +27,10 @@ class Rate(Stage):
     over squared norm) is given; it is met from below. One step for all values together, with an entropy coder that
     follows the scale of every block, spends bits where they matter (reverse water-filling). Where not even zeros fit,
     all values decode to 0. Values are rounded with a dead zone (Gish and Pierce 1968; Sullivan 1996), or, with
-    ``dither``, shifted by a public dither and back, which is unbiased (Ziv 1985): its seed hides nothing, and is no
-    privacy noise. Under about a bit a value that costs more error than random-mask before it. ``mode`` ``max`` searches
-    a trellis (Marcellin and Fischer 1990) for less error at more time, and does as ``fast`` does where that is better.
+    ``dither``, shifted by a public dither and back, which is unbiased (Ziv 1985); of blocks far below the step some
+    values are drawn, and stand for the others (Horvitz and Thompson 1952). The seed of both hides nothing, and is no
+    privacy noise. ``mode`` ``max`` searches a trellis (Marcellin and Fischer 1990) for less error at more time, and
+    does as ``fast`` does where that is better.
     """
 
     bits: float | None = optional_number(1.0, 0, MAX_BITS, open_low=True)
