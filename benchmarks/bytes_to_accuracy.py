@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks.accuracy_codecs import CODECS
 from benchmarks.accuracy_figure import draw
+from fedcomp.codecs import codec_from_config
 from fedcomp.files import write_atomic
 
 BASE: dict[str, Any] = {
@@ -52,6 +53,8 @@ class Curve:
 def main() -> None:
     """Measure and print."""
     asked = _arguments()
+    for name in asked.codecs:  # before hours of runs, not after
+        codec_from_config(CODECS[name].uplink), codec_from_config(CODECS[name].downlink)
     jobs = [(name, seed) for seed in asked.seeds for name in dict.fromkeys(["fp32", *asked.codecs])]
     with ThreadPoolExecutor(asked.processes) as pool:
         curves = dict(zip(jobs, pool.map(lambda job: _run(*job, asked), jobs), strict=True))

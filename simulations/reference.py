@@ -9,6 +9,7 @@ import numpy as np
 
 from fedcomp.arrays import Array, Arrays, add, scale, subtract, zeros_like
 from fedcomp.codecs import CodecContext
+from fedcomp.codecs.importance import importance_of
 from fedcomp.config import Config
 from fedcomp.plan import Plan, make_plan
 from fedcomp.privacy import CohortSampler
@@ -42,7 +43,8 @@ def run(config: Config) -> dict[str, Array]:
                 held[client] = base
             update, num_examples = train(plan, base, client, number)
             rng = stream(config.seed, "uplink", f"client-{client}", number)
-            context = CodecContext(reference=base, memory=memories.get(client, {}))
+            importance = importance_of(plan.uplink, base, update)
+            context = CodecContext(base, importance, memories.get(client, {}))
             payload, memories[client] = plan.uplink.advance(update, rng, context)
             updates.append(plan.uplink.decode(payload, reference=base))
             weights.append(num_examples if server.weighting == "examples" else 1)

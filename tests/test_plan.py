@@ -68,7 +68,7 @@ def test_a_weighted_private_mean_is_refused():
         ({"privacy": LOCAL, "training": {"momentum": 0.9}}, "training.momentum"),
         ({"uplink": [{"id": "topk", "density": 1.5}]}, "uplink[0].density"),
         ({"downlink": [{"id": "zip"}]}, "downlink[0].id"),
-        ({"uplink": [{"id": "importance-topk", "density": 0.1}]}, "uplink: importance-topk"),
+        ({"uplink": [{"id": "importance-topk", "density": 0.1}], "privacy": LOCAL}, "uplink: importance-topk"),
         ({"downlink": [{"id": "importance-topk", "density": 0.1}]}, "downlink: importance-topk"),
         ({"downlink": [{"id": "delta"}]}, "downlink: delta"),
         ({"task": "nowhere"}, "task"),

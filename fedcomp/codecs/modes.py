@@ -33,8 +33,8 @@ def stages_that_do_not_fit(codec: Codec, mode: str, *, downlink: bool = False) -
     """
     problems = []
     for stage in codec.stages if isinstance(codec, Chain) else ():
-        if stage.needs_importance:
-            problems.append(f"{stage.id}: expected a stage that needs no importance, which nobody gives it in a run")
+        if downlink and stage.needs_importance:
+            problems.append(f"{stage.id}: expected a stage that needs no importance, which nobody gives the downlink")
         elif downlink and (stage.needs_reference or stage.chooses_by_reference):
             problems.append(f"{stage.id}: expected a stage that needs no reference, the downlink codes a difference")
         elif not downlink and mode not in admitted_modes(stage):

@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -19,6 +19,7 @@ from fedcomp import training
 from fedcomp.arrays import Array, Arrays
 from fedcomp.codecs import CodecContext
 from fedcomp.codecs.deltas import WHOLE, apply_deltas, model_name
+from fedcomp.codecs.importance import importance_of
 from fedcomp.crypto import Channel, Header, KeyPair
 from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
 from fedcomp.errors import FedcompError
@@ -280,6 +281,7 @@ def _encode(
         raise Refusal("an update that is not noised does not leave under a private mode")
     arrays = update.arrays if isinstance(update, PrivateUpdate) else update
     rng = stream(plan.config.seed, "uplink", name, round_number)
+    context = replace(context, importance=importance_of(plan.uplink, context.reference or {}, arrays))
     payload, kept = plan.uplink.advance(arrays, rng, context)
     header = {} if num_examples is None else {"num_examples": num_examples}
     return pack(Frame(header, (payload,))), kept

@@ -39,6 +39,7 @@ CONFIGS = {
     ),
     "each": tiny(rounds=5, clients={"population": 4, "cohort": 2, "sampling": "fixed"}, server={"release": "each"}),
     "reference": tiny(uplink=[{"id": "delta"}, {"id": "float16"}]),
+    "importance": tiny(uplink=[{"id": "importance-topk", "density": 0.1}, {"id": "rans"}]),
     "open": tiny(envelope={"enabled": False}),
 }
 

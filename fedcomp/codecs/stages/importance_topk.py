@@ -17,8 +17,9 @@ class ImportanceTopK(Stage):
     """Keeps the share density of the values with the largest magnitude times importance.
 
     The importance comes with the context, one number per value that is not negative: squared gradients, say (the
-    diagonal of the Fisher information: Theis et al. 2018; Molchanov et al. 2019). Without it nothing is encoded. It is
-    private data that was not noised with the update, so mode ``local`` does not admit it.
+    diagonal of the Fisher information: Theis et al. 2018). In a run it is the weight's magnitude after the update, so
+    that what moves a large weight goes first (Molchanov et al. 2019). Without it nothing is encoded. It is private data
+    that need not have been noised with the update, so mode ``local`` does not admit it.
     """
 
     density: float = number(0.05, 0, 1, open_low=True)
