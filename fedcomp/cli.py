@@ -126,12 +126,14 @@ def report(
 ) -> None:
     """Write report.html, and print the summary, beside another run's if there is one."""
     from fedcomp.report import load_run, write_report
-    from fedcomp.report.console import comparison_table, summary_table
+    from fedcomp.report.console import bytes_table, comparison_table, summary_table
     from fedcomp.report.tables import comparison_rows, markdown_table
 
     page, summary = write_report(run), _summary(run)
     if against is None:
         Console().print(summary_table(summary))
+        if (table := bytes_table(load_run(run))) is not None:
+            Console().print("", table)
     elif markdown:
         first, second = load_run(run).summary, load_run(against).summary
         sys.stdout.write(markdown_table(["", first.name, second.name], comparison_rows(first, second)) + "\n")

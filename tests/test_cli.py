@@ -45,7 +45,7 @@ def test_a_run_leaves_every_file_and_a_whole_summary(finished):
     names = {path.name for path in run.iterdir()}
     assert names >= {
         *("config.toml", "metrics.jsonl", "ledger.jsonl", "global.safetensors", "student.safetensors"),
-        *("student.onnx", "audit.json", "summary.json", "report.html"),
+        *("student.onnx", "audit.json", "summary.json", "report.html", "bytes.json"),
     }
     assert summary == json.loads((run / "summary.json").read_text())
     assert set(summary["accuracy"]) == {"global", "student"}
@@ -58,6 +58,17 @@ def test_a_run_leaves_every_file_and_a_whole_summary(finished):
     assert all(claim["holds"] for claim in summary["claims"])
     parts = ("setup", "training", "student", "audit")
     assert summary["seconds"]["total"] == pytest.approx(sum(summary["seconds"][part] for part in parts), abs=0.1)
+
+
+def test_bytes_are_told_for_both_ways_stage_by_stage_and_add_up_by_array(finished):
+    told = json.loads((finished[0] / "bytes.json").read_text())
+    chains = {"up": told, "down": told["downlink"]}
+    assert not told["downlink"]["whole"]
+    for way, stages in {"up": ["fp32", "topk", "dither", "rans"], "down": ["fp32", "dither", "rans"]}.items():
+        assert [row["stage"] for row in chains[way]["stages"]] == stages
+        assert chains[way]["stages"][-1]["bytes"] < chains[way]["stages"][0]["bytes"] / 4
+        total = sum(row["bytes"] for row in chains[way]["arrays"])
+        assert total == pytest.approx(chains[way]["stages"][-1]["bytes"], abs=1)
 
 
 def test_the_report_is_one_file_without_outside_links(finished):
@@ -99,7 +110,9 @@ def test_an_audit_notices_a_ledger_whose_end_was_cut_off(finished, capsys, monke
 
 def test_report_prints_one_run_or_two(finished, capsys, monkeypatch):
     run, _ = finished
-    assert "Epsilon" in call(capsys, monkeypatch, "report", run)[1]
+    printed = call(capsys, monkeypatch, "report", run)[1]
+    assert "Epsilon" in printed
+    assert all(stage in printed for stage in ("topk", "dither", "rans")), "bytes after each stage"
     code, out, _ = call(capsys, monkeypatch, "report", run, "--against", run, "--markdown")
     assert code == 0
     assert out.startswith("|")

@@ -38,6 +38,8 @@ class RoundOutcome:
     refused: tuple[dict[str, str], ...]
     example: bytes = b""
     """One payload that was counted, as its client encoded it."""
+    example_sent: Frame | None = None
+    """What that client was sent in this round."""
 
 
 @dataclass
@@ -72,7 +74,8 @@ class Rounds:
         outgoing, started = self._outgoing(asked, sent, round_number), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
         self._peers.update({node: replace(peer, version=-1, holds="") for node, peer in asked.items()})
-        state, counted, example = self._plan.aggregator.init(server_model.model), [], b""
+        state, counted = self._plan.aggregator.init(server_model.model), []
+        example, example_sent = b"", None
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
@@ -86,7 +89,8 @@ class Rounds:
             self._peers[node] = replace(asked[node], version=server_model.version, holds=sent[node].holds)
             self._releases.arrived(asked[node], sent[node])
             counted.append(asked[node].name)
-            example = example or payload
+            if not example:
+                example, example_sent = payload, sent[node].frame
         fp32 = fp32_bytes(server_model.model)
         return RoundOutcome(
             mean=self._plan.aggregator.finish(state) if counted else None,
@@ -99,6 +103,7 @@ class Rounds:
             downlink_fp32_bytes=fp32 * len(asked),
             refused=tuple(traffic.refused),
             example=example,
+            example_sent=example_sent,
         )
 
     def _greet(self, nodes: Sequence[int], traffic: Traffic) -> None:

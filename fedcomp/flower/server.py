@@ -12,7 +12,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedcomp.aggregation import ServerModel
 from fedcomp.arrays import num_values
+from fedcomp.codecs import Codec
 from fedcomp.codecs.breakdown import breakdown
+from fedcomp.codecs.deltas import WHOLE
 from fedcomp.config import load_config
 from fedcomp.crypto import KeyPair
 from fedcomp.errors import RunError
@@ -98,10 +100,10 @@ def carry_out(
         row["seconds"] = round(time.perf_counter() - started, 4)
         checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row, by_client))
         run.append_metrics(row)
+        if number == plan.config.rounds and outcome.example:
+            run.write_json("bytes.json", _bytes_of(plan, outcome, num_values(server_model.model)))
         run.save_checkpoint(checkpoint)
         observer.round_done(row)
-        if number == plan.config.rounds and outcome.example:
-            run.write_json("bytes.json", _bytes_of(plan, outcome.example, server_model))
     finish(plan, run, checkpoint, observer, setup_seconds=setup)
 
 
@@ -178,9 +180,22 @@ def _row(
     }
 
 
-def _bytes_of(plan: Plan, payload: bytes, server_model: ServerModel) -> dict[str, Any]:
-    """Return where the bytes of one update went, for the report."""
-    found = breakdown(plan.uplink, payload, num_values(server_model.model))
+def _bytes_of(plan: Plan, outcome: RoundOutcome, max_values: int) -> dict[str, Any]:
+    """Return where the bytes of one update went, and of the newest part of what its client was sent, for the report."""
+    found, sent = _broken_down(plan.uplink, outcome.example, max_values), outcome.example_sent
+    if sent is None or not sent.parts:
+        return found
+    whole = not sent.text("base")
+    return found | {
+        "downlink": {
+            **_broken_down(WHOLE if whole else plan.downlink, sent.parts[-1], max_values),
+            "whole": whole,
+        }
+    }
+
+
+def _broken_down(codec: Codec, payload: bytes, max_values: int) -> dict[str, Any]:
+    found = breakdown(codec, payload, max_values)
     return {
         "stages": [{"stage": name, "bytes": size} for name, size in found.stages],
         "arrays": [{"array": name, "values": values, "bytes": round(size, 1)} for name, values, size in found.arrays],

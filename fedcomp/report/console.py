@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcomp.report import bounds, units
-from fedcomp.report.load import read_summary
+from fedcomp.report.load import RunFiles, read_summary
+from fedcomp.report.payloads import WORDS, LayerRow, Payload, payloads
 from fedcomp.report.tables import Row, comparison_rows, summary_rows
 
 
@@ -25,6 +26,26 @@ def comparison_table(a: Mapping[str, Any], b: Mapping[str, Any]) -> Table:
     """Return two summaries side by side; raises ``RunError`` for one that is damaged."""
     first, second = read_summary(a, "first summary"), read_summary(b, "second summary")
     return _table([first.name, second.name], comparison_rows(first, second))
+
+
+def bytes_table(run: RunFiles) -> Table | None:
+    """Return the bytes of a run's payloads after each stage and by layer; ``None`` if it kept none to break down."""
+    shown = payloads(run)
+    if not shown:
+        return None
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), caption=_caption(shown), caption_justify="left")
+    table.add_column("Where the bytes went", overflow="fold")
+    for heading in ("values", "bytes", "bits per value", "against fp32"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for payload in shown:
+        table.add_row(Text(f"{payload.direction}, after each stage", style="bold"))
+        for stage in payload.stages:
+            table.add_row(_plain(f"  {stage.name}"), "", units.size(stage.bytes), "", stage.against_fp32)
+        if payload.total is not None:
+            table.add_row(Text(f"{payload.direction}, by layer", style="bold"))
+            for layer in (*payload.layers, payload.total):
+                table.add_row(_plain(f"  {layer.name}"), *_layer(layer), "")
+    return table
 
 
 class RoundProgress:
@@ -114,6 +135,16 @@ def _table(names: list[str], rows: list[Row]) -> Table:
             table.add_row(Text(section, style="bold"))
         table.add_row(Text(f"  {row.label}"), *(_plain(value) for value in row.values))
     return table
+
+
+def _layer(layer: LayerRow) -> tuple[str, str, str]:
+    return f"{layer.values:,}", units.size(layer.bytes), "-" if layer.bits is None else units.bits(layer.bits)
+
+
+def _caption(shown: list[Payload]) -> Text:
+    words = [f"{payload.direction}: {payload.about}" for payload in shown]
+    words += [f"{payload.direction}: {WORDS['mixed']}" for payload in shown if not payload.layers]
+    return Text("\n".join(words if len(shown) > 1 else [*words, WORDS["no_downlink"]]))
 
 
 def _plain(text: str) -> Text:

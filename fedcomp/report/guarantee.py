@@ -40,7 +40,7 @@ def example_guarantee(run: RunFiles) -> tuple[float, float] | None:
 
 def contradictions(run: RunFiles) -> list[str]:
     """Return one sentence for each thing in the files of ``run`` that a reader must know before believing the rest."""
-    return _of_rounds(run) + _of_privacy(run)
+    return _of_rounds(run) + _of_privacy(run) + _of_bytes(run)
 
 
 def _of_rounds(run: RunFiles) -> list[str]:
@@ -71,4 +71,21 @@ def _of_privacy(run: RunFiles) -> list[str]:
         if attack.epsilon_lower_bound is not None and attack.epsilon_lower_bound > spent:
             bound = bounds.epsilon(attack.epsilon_lower_bound, lower_bound=True)
             found.append(f"The attack on the {name} model shows epsilon of at least {bound}: more than is claimed.")
+    return found
+
+
+def _of_bytes(run: RunFiles) -> list[str]:
+    if run.bytes is None:
+        return []
+    found = []
+    last = next((row for row in run.rounds if row.round == run.summary.rounds), None)
+    for way, payload in (("uplink", run.bytes), ("downlink", run.bytes.downlink)):
+        if payload is None:
+            continue
+        size, added = payload.stages[-1].bytes, sum(array.bytes for array in payload.arrays)
+        # An array's bytes are written to a tenth.
+        if payload.arrays and abs(added - size) > 1 + 0.05 * len(payload.arrays):
+            found.append(f"The layers of the {way}'s payload in bytes.json add up to {added:,.0f} bytes, not {size:,}.")
+        if last is not None and size > getattr(last, f"{way}_bytes"):
+            found.append(f"The {way}'s payload in bytes.json is larger than all that the last round sent.")
     return found

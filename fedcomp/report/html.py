@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedcomp.files import write_atomic
-from fedcomp.report import bounds, plots, units
+from fedcomp.report import bounds, payloads, plots, units
 from fedcomp.report.guarantee import contradictions, example_guarantee
 from fedcomp.report.load import RunFiles, load_run
 from fedcomp.report.schema import RoundRow
@@ -45,9 +45,11 @@ def render_report(run: RunFiles) -> str:
         percent=units.percent,
         duration=units.duration,
         times=units.times,
+        bits=units.bits,
         epsilon=bounds.epsilon,
         delta=bounds.delta,
         tie=_tie,
+        breakable=_breakable,
     )
     return environment.get_template("report.html").render(
         run=run,
@@ -57,6 +59,8 @@ def render_report(run: RunFiles) -> str:
         notices=contradictions(run),
         broken=[claim for claim in run.summary.claims if not claim.holds],
         figures=_figures(run),
+        payloads=payloads.payloads(run),
+        payload_words=payloads.WORDS,
         sections={name: list(rows) for name, rows in groupby(summary_rows(run.summary), lambda row: row.section)},
         refused=_refused(run.rounds),
     )
@@ -104,6 +108,11 @@ def _figures(run: RunFiles) -> list[dict[str, str | Markup | None]]:
 def _tie(text: str) -> str:
     """Keep a figure and its unit on one line."""
     return re.sub(r"(?<=\d) (?=(%|[KMGTP]?B|ms|s|min|h)(?!\w))", "\N{NO-BREAK SPACE}", text)
+
+
+def _breakable(name: str) -> Markup:
+    """Escape an array's name, and let a long one break after its dots."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._])", name))
 
 
 def _refused(rounds: tuple[RoundRow, ...]) -> dict[str, object]:

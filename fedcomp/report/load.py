@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fedcomp.errors import RunError
-from fedcomp.report.schema import Audit, RoundRow, Summary
+from fedcomp.report.schema import Audit, Bytes, RoundRow, Summary
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
@@ -23,7 +23,7 @@ class RunFiles:
 
     ``config`` is the text of ``config.toml`` and ``settings`` what it says; ``rounds`` has strictly rising numbers;
     ``torn`` tells that the last line of ``metrics.jsonl`` was cut off (a kill) and left out; ``audit`` is ``None``
-    if the run was not audited.
+    if the run was not audited, ``bytes`` if it kept no payload to break down.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class RunFiles:
     rounds: tuple[RoundRow, ...]
     summary: Summary
     audit: Audit | None = None
+    bytes: Bytes | None = None
     torn: bool = False
 
     @property
@@ -47,7 +48,7 @@ class RunFiles:
 
 
 def load_run(path: str | Path) -> RunFiles:
-    """Read ``config.toml``, ``metrics.jsonl``, ``summary.json`` and, if it is there, ``audit.json``.
+    """Read ``config.toml``, ``metrics.jsonl``, ``summary.json`` and, where they exist, ``audit.json``, ``bytes.json``.
 
     Raises:
         RunError: for a file that is missing or damaged; names the file, what was expected and what came.
@@ -57,14 +58,14 @@ def load_run(path: str | Path) -> RunFiles:
         raise RunError(f"{path}: expected the directory of a run, found {'a file' if path.exists() else 'nothing'}")
     config = _text(path / "config.toml")
     rounds, torn = _rounds(path / "metrics.jsonl")
-    audit = path / "audit.json"
     return RunFiles(
         path=path,
         config=config,
         settings=_settings(path / "config.toml", config),
         rounds=rounds,
         summary=_parse(Summary, _read(path / "summary.json"), str(path / "summary.json")),
-        audit=_parse(Audit, _read(audit), str(audit)) if audit.exists() else None,
+        audit=_optional(Audit, path / "audit.json"),
+        bytes=_optional(Bytes, path / "bytes.json"),
         torn=torn,
     )
 
@@ -95,6 +96,10 @@ def _rounds(path: Path) -> tuple[tuple[RoundRow, ...], bool]:
         if row.round <= before.round:
             raise RunError(f"{path}: expected a round after {before.round}, got {row.round}: bytes would count twice")
     return tuple(rows), torn
+
+
+def _optional(record: type[_Record], path: Path) -> _Record | None:
+    return _parse(record, _read(path), str(path)) if path.exists() else None
 
 
 def _parse(record: type[_Record], content: bytes, source: str) -> _Record:

@@ -1,8 +1,9 @@
-"""What the files of a run hold, as frozen types: one row a round, the summary, the audit."""
+"""What the files of a run hold, as frozen types: one row a round, the summary, the audit, bytes of a payload."""
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class _Record(BaseModel):
@@ -163,3 +164,48 @@ class Audit(_Record):
         """The attacks that were run, by the name of the model attacked: ``global``, ``student``."""
         both = {"global": self.global_, "student": self.student}
         return {name: attack for name, attack in both.items() if attack is not None}
+
+
+class StageBytes(_Record):
+    """Bytes of a payload if its chain ended at ``stage``."""
+
+    stage: str
+    bytes: int = Field(ge=1, lt=2**63)
+
+
+class ArrayBytes(_Record):
+    """What one array has of a payload's bytes; a fraction, because values share bytes."""
+
+    array: str
+    values: int = Field(ge=0, lt=2**63)
+    bytes: float = Field(ge=0, lt=2**63)
+
+
+class PayloadBytes(_Record):
+    """Where the bytes of one payload went.
+
+    ``stages`` has fp32 first and the payload as it was sent last; ``arrays`` is empty if the chain mixes values so that
+    no byte belongs to one array.
+    """
+
+    stages: tuple[StageBytes, ...]
+    arrays: tuple[ArrayBytes, ...]
+
+    @field_validator("stages")
+    @classmethod
+    def _fp32_first(cls, stages: tuple[StageBytes, ...]) -> tuple[StageBytes, ...]:
+        if not stages or stages[0].stage != "fp32":
+            raise PydanticCustomError("fp32_first", "stages that begin with fp32")
+        return stages
+
+
+class DownlinkBytes(PayloadBytes):
+    """Where the bytes of a payload of the downlink went; ``whole`` if it was the model and not a change of it."""
+
+    whole: bool
+
+
+class Bytes(PayloadBytes):
+    """``bytes.json``: where the bytes of one update of the last round went, and of what its client was sent."""
+
+    downlink: DownlinkBytes | None = None

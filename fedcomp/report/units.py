@@ -55,5 +55,14 @@ def times(ratio: float) -> str:
     return f"{ratio:,.{1 if ratio < 99.95 else 0}f} times {word}"
 
 
+def bits(value: float) -> str:
+    """Return bits per value, to three figures or two decimals.
+
+    >>> bits(2.3154), bits(64.0), bits(0.001)
+    ('2.32', '64.0', 'under 0.01')
+    """
+    return "under 0.01" if 0 < value < 0.005 else f"{value:,.{_decimals(value)}f}"
+
+
 def _decimals(value: float) -> int:
     return 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0

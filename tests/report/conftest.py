@@ -102,6 +102,20 @@ def _summary(rounds):
     }
 
 
+def _payload(*arrays, stages=()):
+    """Of an update of 1,000 values; ``arrays`` are (name, values, bytes)."""
+    return {
+        "stages": [{"stage": name, "bytes": size} for name, size in (("fp32", 4_060), *stages)],
+        "arrays": [{"array": name, "values": values, "bytes": size} for name, values, size in arrays],
+    }
+
+
+def _bytes():
+    up = _payload(("conv.weight", 900, 70.4), ("conv.bias", 100, 9.6), stages=[("topk", 330), ("rans", 80)])
+    down = _payload(stages=[("rotate", 4_110), ("rans", 400)])
+    return {**up, "downlink": {**down, "whole": False}}
+
+
 NO_PRIVACY = dict.fromkeys(("value", "delta", "unit", "neighboring_relation", "accountant", "sentence"))
 
 
@@ -113,6 +127,7 @@ class Sample:
         self.metrics = [_row(number, rounds) for number in range(1, rounds + 1)]
         self.summary = _summary(rounds)
         self.audit = _audit()
+        self.bytes = _bytes()
 
     def without_privacy(self):
         """Mode none, no student, no audit: everything that may be absent is."""
@@ -123,7 +138,7 @@ class Sample:
         self.summary["seconds"] = {"training": 66.0, "total": 66.0}
         for row in self.metrics:
             row["epsilon"] = None
-        self.audit = None
+        self.audit = self.bytes = None
         return self
 
     def copy(self):
@@ -136,6 +151,8 @@ class Sample:
         (path / "summary.json").write_text(json.dumps(self.summary))
         if self.audit is not None:
             (path / "audit.json").write_text(json.dumps(self.audit))
+        if self.bytes is not None:
+            (path / "bytes.json").write_text(json.dumps(self.bytes))
         return path
 
 

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from fedcomp.errors import RunError
-from fedcomp.report.console import RoundProgress, comparison_table, summary_table
+from fedcomp.report.console import RoundProgress, bytes_table, comparison_table, summary_table
+from fedcomp.report.load import load_run
 
 
 def _console(terminal=False, width=100):
@@ -48,6 +49,40 @@ def test_names_are_neither_markup_nor_control_sequences(sample):
     assert "[link=x]PLD[/]" in text
     assert "\x1b" not in text
     assert "\x07" not in text
+
+
+def test_bytes_of_a_payload_fit_eighty_columns(sample, tmp_path):
+    lines = _printed(bytes_table(load_run(sample.write(tmp_path))), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    shown = [" ".join(line.split()) for line in lines]
+    for line in (
+        "values bytes bits per value against fp32",
+        "topk 330 B 12.3 times fewer",
+        "conv.weight 900 70 B 0.63",
+        "All 1,000 80 B 0.64",
+        "Downlink, after each stage",
+    ):
+        assert any(line in given for given in shown), line
+    text = " ".join(" ".join(shown).split())
+    assert "Downlink: No byte of this payload can be given to one layer" in text
+    assert "no payload of the downlink" not in text
+
+
+def test_no_bytes_no_table_and_no_downlink_is_said(sample, bare, tmp_path):
+    assert bytes_table(load_run(bare.write(tmp_path / "bare"))) is None
+    del sample.bytes["downlink"]
+    text = " ".join(_printed(bytes_table(load_run(sample.write(tmp_path / "sample")))).split())
+    assert "The run kept no payload of the downlink to break down." in text
+    assert "No byte of this payload" not in text
+
+
+def test_names_of_layers_are_neither_markup_nor_control_sequences(sample, tmp_path):
+    sample.bytes["arrays"][0]["array"] = "[/red]x\x1b[2J"
+    sample.bytes["stages"][1]["stage"] = "[b]t\x1b[2J"
+    text = _printed(bytes_table(load_run(sample.write(tmp_path))))
+    assert "[/red]x" in text
+    assert "[b]t" in text
+    assert "\x1b" not in text
 
 
 def _plain_lines(rows, rounds, earlier=()):

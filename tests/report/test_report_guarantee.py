@@ -70,6 +70,10 @@ def _change(sample, what):
         sample.audit["ledger"]["verified"] = False
     elif what == "ledger":
         sample.audit["ledger"]["max_epsilon"] = 3.5
+    elif what == "layers":
+        sample.bytes["arrays"][0]["bytes"] += 1.2
+    elif what == "payload":
+        sample.bytes["downlink"]["stages"][-1]["bytes"] = 4_001
     else:
         sample.audit["student"]["epsilon_lower_bound"] = 3.2
 
@@ -81,6 +85,8 @@ def _change(sample, what):
         ("bytes", "downlink bytes of all rounds add up to 16,000, summary.json says 16,001"),
         ("unverified", "could not be verified"),
         ("ledger", "The ledger holds epsilon 3.50"),
+        ("layers", "The layers of the uplink's payload in bytes.json add up to 81 bytes, not 80"),
+        ("payload", "The downlink's payload in bytes.json is larger than all that the last round sent"),
         ("attack", "attack on the student model shows epsilon of at least 3.20"),
     ],
 )
@@ -93,3 +99,16 @@ def test_a_torn_line_is_told(sample, tmp_path):
     path = sample.write(tmp_path) / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-10])
     assert "cut off" in contradictions(load_run(tmp_path))[0]
+
+
+def test_bytes_of_layers_may_differ_by_their_rounding(sample, tmp_path):
+    sample.bytes["arrays"] = [{"array": f"layer.{index}", "values": 1, "bytes": 2.05} for index in range(40)]
+    assert contradictions(load_run(sample.write(tmp_path))) == []  # 82 and not 80
+
+
+def test_no_other_round_stands_in_for_a_last_one_that_is_torn(sample, tmp_path):
+    for row in sample.metrics[:-1]:
+        row["uplink_bytes"] = 10
+    path = sample.write(tmp_path) / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert not any("bytes.json" in notice for notice in contradictions(load_run(tmp_path)))

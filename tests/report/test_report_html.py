@@ -12,7 +12,7 @@ from fedcomp.report.html import render_report
 from fedcomp.report.load import load_run
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}"
-_VOID = {"meta", "link", "img", "br", "hr", "input"}
+_VOID = {"meta", "link", "img", "br", "wbr", "hr", "input"}
 
 
 class _Page(HTMLParser):
@@ -97,6 +97,7 @@ def _hostile(sample):
         {"claim": HOSTILE, "measured": HOSTILE, "holds": held, "how": HOSTILE} for held in (True, False)
     ]
     sample.audit["global"]["assumptions"] = [HOSTILE, HOSTILE]
+    sample.bytes["arrays"][0]["array"] = sample.bytes["stages"][1]["stage"] = HOSTILE
     sample.metrics[0]["refused"] = [{"client": HOSTILE, "reason": HOSTILE}]
     return sample
 
@@ -106,9 +107,9 @@ def test_hostile_texts_are_shown_and_not_run(sample, tmp_path, plain):
     text, page = _page(_hostile(sample), tmp_path / "hostile")
     assert "<script" not in text
     assert "<img" not in text
-    assert {tag for tag, _ in page.elements} <= harmless | {"bdi", "ul", "li"}
+    assert {tag for tag, _ in page.elements} <= harmless | {"ul", "li"}
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert page.text.count(HOSTILE) >= 15
+    assert page.text.count(HOSTILE) >= 17
 
 
 def test_the_page_would_fail_this_test_without_escaping(sample, tmp_path, monkeypatch, plain):
@@ -174,3 +175,35 @@ def test_a_figure_and_its_unit_stay_on_one_line(sample, tmp_path, plain):
     text, _ = _page(sample, tmp_path)
     assert "19.8\N{NO-BREAK SPACE}% of those" in text
     assert "4.00\N{NO-BREAK SPACE}KB" in text
+
+
+def test_bytes_after_each_stage_and_by_layer_are_shown(sample, tmp_path, plain):
+    text, _ = _page(sample, tmp_path)
+    shown = " ".join(re.sub(r"<[^>]+>", " ", text.replace("<wbr>", "")).split())
+    for part in (
+        "Where the bytes went",
+        "One update of round 4, the last",
+        "topk 330 B 12.3 times fewer",
+        "conv.weight 900 70 B 0.63",
+        "All 1,000 80 B 0.64",
+        "The newest change of the model",
+        "rotate 4.11 KB the same",
+        "No byte of this payload can be given to one layer",
+    ):
+        assert part in shown, part
+    assert "conv.<wbr>weight" in text
+    assert 'style="width: 8.1%"' in text  # 330 of 4,060
+    assert "no payload of the downlink" not in shown
+
+
+def test_bytes_of_the_uplink_alone_say_so(sample, tmp_path, plain):
+    del sample.bytes["downlink"]
+    _, page = _page(sample, tmp_path)
+    assert "value takes. The run kept no payload of the downlink" in " ".join(page.text.split())
+    assert "No byte of this payload" not in page.text
+
+
+def test_without_bytes_there_is_no_section(bare, tmp_path, plain):
+    _, page = _page(bare, tmp_path)
+    assert "Where the bytes went" not in page.text
+    assert not any(attributes.get("class") == "bar" for _, attributes in page.elements)

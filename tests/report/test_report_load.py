@@ -17,12 +17,16 @@ def test_reads_what_was_written(sample, tmp_path):
     assert run.summary.leakage.tpr_at_percent == 0.0123
     assert run.summary.leakage.student.tpr_at_permille == 0.0012
     assert list(run.audit.attacks) == ["global", "student"]
+    assert [(stage.stage, stage.bytes) for stage in run.bytes.stages] == [("fp32", 4_060), ("topk", 330), ("rans", 80)]
+    assert run.bytes.arrays[0].values == 900
+    assert run.bytes.downlink.arrays == ()
     assert (run.target_epsilon, run.sealed, run.torn) == (3.0, True, False)
 
 
 def test_what_may_be_absent(bare, tmp_path):
     run = load_run(bare.write(tmp_path))
     assert run.audit is None
+    assert run.bytes is None
     assert run.summary.leakage is None
     assert run.summary.student is None
     assert run.summary.epsilon.value is None
@@ -63,7 +67,7 @@ def test_a_directory_that_is_none(tmp_path):
         load_run(tmp_path / "file")
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json", "audit.json", "config.toml"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json", "audit.json", "bytes.json", "config.toml"])
 @pytest.mark.parametrize("content", [b"{\n", b"\xff\xfe\n", b"[1, 2\n"])
 def test_a_damaged_file_is_named(sample, tmp_path, name, content):
     sample.write(tmp_path)
@@ -124,3 +128,39 @@ def test_a_summary_that_json_cannot_hold(sample):
 def test_unknown_keys_are_left_alone(sample):
     sample.summary["of_a_later_version"] = {"a": 1}
     assert read_summary(json.loads(json.dumps(sample.summary))).name == "sample"
+
+
+def test_bytes_of_the_uplink_alone_are_enough(sample, tmp_path):
+    del sample.bytes["downlink"]
+    assert load_run(sample.write(tmp_path)).bytes.downlink is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"stages": None}, "stages: expected a valid .*, got None"),
+        ({"stages": []}, r"stages: expected stages that begin with fp32, got \[\]"),
+        ({"stages": [{"stage": "rans", "bytes": 80}]}, "stages: expected stages that begin with fp32, got"),
+        ({"stages": [{"stage": "fp32", "bytes": 0}]}, r"stages\.0\.bytes: expected greater than or equal to 1, got 0"),
+        ({"stages": [{"stage": "fp32", "bytes": 10**400}]}, r"stages\.0\.bytes: expected .*, got 1000"),
+        ({"stages": [{"stage": "fp32"}]}, r"stages\.0\.bytes: expected a value, got none"),
+        (
+            {"arrays": [{"array": "w", "values": 1.5, "bytes": 1}]},
+            r"arrays\.0\.values: expected a valid integer, got 1\.5",
+        ),
+        ({"arrays": [{"array": "w", "values": 1, "bytes": -1}]}, r"arrays\.0\.bytes: expected greater than .*, got -1"),
+        ({"arrays": [{"array": "w", "values": 1, "bytes": float("nan")}]}, r"arrays\.0\.bytes: expected .*, got nan"),
+        ({"arrays": [{"array": "w", "values": 1, "bytes": float("inf")}]}, r"arrays\.0\.bytes: expected .*, got inf"),
+        ({"downlink": {"whole": True}}, r"downlink\.stages: expected a value, got none"),
+    ],
+)
+def test_wrong_bytes_are_told_with_expected_and_got(sample, tmp_path, change, said):
+    sample.bytes |= change
+    with pytest.raises(RunError, match=rf"bytes\.json: {said}"):
+        load_run(sample.write(tmp_path))
+
+
+def test_bytes_without_their_arrays_are_damage(sample, tmp_path):
+    del sample.bytes["arrays"]
+    with pytest.raises(RunError, match=r"bytes\.json: arrays: expected a value, got none"):
+        load_run(sample.write(tmp_path))
