@@ -1,11 +1,9 @@
-"""Streams: the same for the same path everywhere, others for others; secret ones from the operating system."""
-
-import os
+"""Streams: the same for the same path everywhere, others for others."""
 
 import numpy as np
 import pytest
 
-from fedcomp.rng import derived_seed, secret_stream, stream
+from fedcomp.rng import derived_seed, stream
 
 GOLDEN_ROOT = [8355228451997626809, 6164071060239237609, 66130856204346094, 5992274546838151199]
 GOLDEN_PATH = [6417488274570277811, 6490690217356838682, 939172881156034525, 3430862921683178856]
@@ -43,28 +41,6 @@ def test_derived_seeds_fit_63_bits_and_differ():
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert max(seeds) > 2**61
     assert derived_seed(0, "model", 7) == seeds[7]
-
-
-def test_secret_streams_take_128_bits_from_the_operating_system(monkeypatch):
-    asked = []
-    real = os.urandom
-
-    def urandom(size: int) -> bytes:
-        asked.append(size)
-        return real(size)
-
-    monkeypatch.setattr(os, "urandom", urandom)
-    assert draws(secret_stream()) != draws(secret_stream())
-    assert asked == [16, 16]
-
-
-def test_without_entropy_there_is_no_secret_stream(monkeypatch):
-    def urandom(size: int) -> bytes:
-        raise OSError("no entropy")
-
-    monkeypatch.setattr(os, "urandom", urandom)
-    with pytest.raises(OSError, match="no entropy"):
-        secret_stream()
 
 
 def test_the_global_generator_plays_no_part(monkeypatch):

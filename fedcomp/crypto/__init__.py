@@ -3,6 +3,7 @@
 from fedcomp.crypto.envelope import Channel, ReplayGuard
 from fedcomp.crypto.header import EnvelopeError, Header
 from fedcomp.crypto.keys import KeyFileError, KeyPair, key_id, public_key_from_text
+from fedcomp.crypto.secret_stream import SecretStream
 
 __all__ = [
     "Channel",
@@ -11,6 +12,7 @@ __all__ = [
     "KeyFileError",
     "KeyPair",
     "ReplayGuard",
+    "SecretStream",
     "key_id",
     "public_key_from_text",
 ]

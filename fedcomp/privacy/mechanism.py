@@ -17,6 +17,7 @@ import numpy as np
 
 from fedcomp.arrays import Array, Arrays, check_alike, check_finite, l2_norm
 from fedcomp.privacy.events import DpEvent
+from fedcomp.rng import Randomness
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Mechanism(Protocol):
         """Return the clipped arrays and the L2 norm before clipping (private: a release of it is an event)."""
         ...
 
-    def noise(self, total: "ClippedSum", rng: np.random.Generator) -> PrivateUpdate:
+    def noise(self, total: "ClippedSum", rng: Randomness) -> PrivateUpdate:
         """Return the sum plus noise; ``rng`` is a secret stream wherever privacy is claimed."""
         ...
 
@@ -139,7 +140,7 @@ class GaussianMechanism:
         factor = self.clipping_norm / length * (1 - 1e-12)
         return {name: _toward_zero(wide[name] * factor, array.dtype) for name, array in arrays.items()}, norm
 
-    def noise(self, total: ClippedSum, rng: np.random.Generator) -> PrivateUpdate:
+    def noise(self, total: ClippedSum, rng: Randomness) -> PrivateUpdate:
         """Return the sum plus noise, in the dtypes of its updates, and this mechanism's event.
 
         Raises:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcomp.privacy.events import DpEvent
+from fedcomp.rng import Randomness
 
 Indices = NDArray[np.int64]
 
@@ -37,10 +38,10 @@ class PoissonSampler:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
 
-    def batches(self, rng: np.random.Generator) -> Iterator[Indices]:
+    def batches(self, rng: Randomness) -> Iterator[Indices]:
         """Yield exactly ``steps`` ascending index batches; an empty one is yielded too, never skipped or drawn again.
 
-        ``rng`` is a secret stream (``fedcomp.rng.secret_stream``) wherever privacy is claimed: amplification holds
+        ``rng`` is a secret stream (``fedcomp.crypto.SecretStream``) wherever privacy is claimed: amplification holds
         only while nobody knows who was drawn.
         """
         for _ in range(self.steps):

@@ -7,9 +7,10 @@ import numpy as np
 from torch import nn
 
 from fedcomp import arrays
+from fedcomp.crypto import SecretStream
 from fedcomp.privacy.mechanism import PrivateUpdate
 from fedcomp.privacy.sampling import PoissonSampler
-from fedcomp.rng import secret_stream
+from fedcomp.rng import Randomness
 from fedcomp.tasks.base import Split
 from fedcomp.training.batches import gather
 from fedcomp.training.clipping import ClippingEngine
@@ -44,8 +45,8 @@ def train_private(
 
     Nothing else leaves: no loss, no number of examples, no batch size. ``module`` is not changed.
     Guarantee: for two data sets that differ by one example, each step's sum moves by at most ``max_grad_norm`` in L2
-    norm (up to 1e-5 of it in float32), whatever the example holds, NaN included; all else is equal. The noise is what
-    the field uses: floating point, from a statistical generator with a 128-bit secret key.
+    norm (up to 1e-5 of it in float32), whatever the example holds, NaN included; all else is equal. The noise comes
+    from a cryptographic stream, in floating point.
 
     Args:
         module: the model that holds the state to start from.
@@ -68,7 +69,7 @@ def train_private(
     _check(split, sampler, max_grad_norm, noise_multiplier, learning_rate, momentum, nominal_examples, rows_at_once)
     check_private_model(module)
     engine = engine or choose_engine(module, loss, split.inputs, split.targets)
-    batch_rng, noise_rng = test_rng.spawn(2) if test_rng else (secret_stream(), secret_stream())
+    batch_rng, noise_rng = test_rng.spawn(2) if test_rng else (SecretStream(), SecretStream())
     expected = sampler.sampling_probability * nominal_examples
     rule = StepRule(max_grad_norm, noise_multiplier, expected, learning_rate, momentum, noise_rng)
     trained = copy.deepcopy(module)
@@ -78,7 +79,7 @@ def train_private(
 
 
 def _run(
-    engine: ClippingEngine, split: Split, sampler: PoissonSampler, rng: np.random.Generator, rows_at_once: int
+    engine: ClippingEngine, split: Split, sampler: PoissonSampler, rng: Randomness, rows_at_once: int
 ) -> None:
     steps = 0
     for batch in sampler.batches(rng):

@@ -12,6 +12,7 @@ from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processe
 from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping, DPTensorFastGradientClipping
 from torch import nn
 
+from fedcomp.rng import Randomness
 from fedcomp.training.local import Loss
 
 
@@ -25,7 +26,7 @@ class StepRule:
     """What the noisy sum is divided by. A constant that everybody knows, never the size of a batch or a data set."""
     learning_rate: float
     momentum: float
-    noise_rng: np.random.Generator
+    noise_rng: Randomness
 
 
 class Criterion:
@@ -108,13 +109,13 @@ class _TwoPasses(DPTensorFastGradientClipping):  # type: ignore[misc]
 
 
 class _SecretNoise:
-    """Gaussian noise from a generator with 128 bits of entropy: torch's own keeps 32 bits of any seed that it is given,
-    so that two of 65,000 calls would share their noise, and whoever tries all seeds could subtract it."""
+    """Gaussian noise from a secret stream: torch's own generator keeps 32 bits of any seed that it is given, so that
+    two of 65,000 calls would share their noise, and whoever tries all seeds could subtract it."""
 
     params: list[Any]
     noise_multiplier: float
     max_grad_norm: float
-    noise_rng: np.random.Generator
+    noise_rng: Randomness
 
     def add_noise(self) -> None:
         deviation = self.noise_multiplier * self.max_grad_norm
