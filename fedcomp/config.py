@@ -91,10 +91,15 @@ class PrivacyConfig(_Section):
     mode: Literal["none", "local", "central", "distributed"] = "none"
     target_epsilon: PositiveFloat | None = None
     noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Standard deviation of the noise over ``max_grad_norm``; calibrated from ``target_epsilon`` if left out."""
+    """Standard deviation of the noise over ``max_grad_norm`` or, for clients, ``clipping_norm``; calibrated from
+    ``target_epsilon`` if left out."""
+    unit: Literal["example", "client"] = "example"
+    """What one bound and one epsilon are about. Mode ``local`` protects examples; mode ``central`` either."""
+    clipping_norm: PositiveFloat = 1.0
+    """Bound on the L2 norm of one client's update (mode ``central``, unit ``client``)."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     max_grad_norm: PositiveFloat = 1.0
-    """Bound on the L2 norm of one example's gradient (mode ``local``)."""
+    """Bound on the L2 norm of one example's gradient (unit ``example``)."""
     sampling_probability: Fraction = 0.1
     """Chance of one example to be in one step's Poisson batch."""
     nominal_examples: Positive | None = None

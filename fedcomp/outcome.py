@@ -184,9 +184,9 @@ def _summary(
             name: totals[name]
             for name in ("uplink_bytes", "downlink_bytes", "uplink_fp32_bytes", "downlink_fp32_bytes")
         },
-        "uplink_compression": totals["uplink_fp32_bytes"] / sent,
-        "downlink_compression": totals["downlink_fp32_bytes"] / received,
-        "bits_per_parameter": 32 * sent / totals["uplink_fp32_bytes"],
+        "uplink_compression": totals["uplink_fp32_bytes"] / max(sent, 1),
+        "downlink_compression": totals["downlink_fp32_bytes"] / max(received, 1),
+        "bits_per_parameter": 32 * sent / max(totals["uplink_fp32_bytes"], 1),
         "epsilon": _epsilon(plan, spent),
         "leakage": audit.leakage(),
         "model": costs["global"],

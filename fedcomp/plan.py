@@ -13,28 +13,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcomp import training
-from fedcomp.aggregation import ExampleWeightedMean, UniformMean
+from fedcomp import terms, training
+from fedcomp.aggregation import ExampleWeightedMean, PrivateSum, UniformMean
 from fedcomp.arrays import Array, digest
 from fedcomp.codecs import Codec, codec_from_config
 from fedcomp.codecs.modes import stages_that_do_not_fit
-from fedcomp.config import CodecSpec, Config, PrivacyConfig, config_from_dict
+from fedcomp.config import CodecSpec, Config, config_from_dict
 from fedcomp.errors import ConfigError, FedcompError
 from fedcomp.order import Order, check_order, sound_order
-from fedcomp.privacy import (
-    Budget,
-    DpEvent,
-    PoissonSampler,
-    PrivacySpent,
-    calibrate_noise_multiplier,
-    epsilon,
-    epsilon_schedule,
-)
+from fedcomp.privacy import Budget, DpEvent, PrivacySpent, epsilon, epsilon_schedule
 from fedcomp.rng import derived_seed, stream
 from fedcomp.tasks import Split, Task, load_task
 from fedcomp.tasks.partition import partition, split_public
 
-BUILT_MODES = ("none", "local")
 Rows = NDArray[np.int64]
 _KEPT_SPLITS = 16
 
@@ -48,7 +39,7 @@ class Plan:
     uplink: Codec
     downlink: Codec
     order: Order
-    aggregator: UniformMean
+    aggregator: UniformMean | PrivateSum
 
     def digest(self) -> str:
         """Return what server and client compare: a SHA-256 over everything that can change a result, as hex."""
@@ -70,12 +61,12 @@ class Plan:
 
     @property
     def local_steps(self) -> int:
-        """Steps of DP-SGD in a round of mode ``local``."""
+        """Steps of DP-SGD in a round, where examples are protected."""
         return self.config.training.local_steps or 1
 
     @property
     def budget(self) -> Budget | None:
-        """What one client's account may cost at most, over all runs on its data; None if no target is set."""
+        """What one account may cost at most, over all runs on its data; None if no target is set."""
         privacy = self.config.privacy
         if not self.private or privacy.target_epsilon is None:
             return None
@@ -83,12 +74,8 @@ class Plan:
 
     @cached_property
     def round_event(self) -> DpEvent | None:
-        """The privacy event of one client's round, or None without a claim."""
-        privacy = self.config.privacy
-        if not self.private or privacy.noise_multiplier is None:
-            return None
-        sampler = PoissonSampler(0, privacy.sampling_probability, self.local_steps)
-        return sampler.event(privacy.noise_multiplier)
+        """The privacy event of one round for the unit that is protected, or None without a claim."""
+        return terms.round_event(self.config)
 
     @cached_property
     def split_rows(self) -> tuple[list[Rows], Rows]:
@@ -132,12 +119,12 @@ class Plan:
         return derived_seed(self.config.seed, "model") % 2**31
 
     def check_shares(self) -> None:
-        """Refuse a split in which a client of mode ``local`` holds fewer rows than one expected Poisson batch.
+        """Refuse a split in which a client whose examples are protected holds fewer rows than an expected batch.
 
         Raises:
             ConfigError: naming the client, what it holds, and what to change.
         """
-        if not self.private:
+        if not terms.by_example(self.config):
             return
         expected = self.config.privacy.sampling_probability * (self.config.privacy.nominal_examples or 0)
         sizes = [len(rows) for rows in self.split_rows[0]]
@@ -153,12 +140,22 @@ class Plan:
         """Return the account that ``client``'s releases are charged to: its rows, whatever the run."""
         return f"{self.task.dataset_id()}/{client}"
 
+    @property
+    def central(self) -> bool:
+        """Whether the server adds the noise, and is charged for all clients together."""
+        return self.config.privacy.mode == "central"
+
+    def shared_subject(self) -> str:
+        """Return the account of mode ``central``: one for all clients, or for all their examples, whatever the run."""
+        return f"{self.task.dataset_id()}/every {self.config.privacy.unit}"
+
     def spent_after(self, rounds: int) -> PrivacySpent | None:
         """Return what ``rounds`` rounds of this run cost a client that took part in them; None without a claim."""
         if self.round_event is None:
             return None
         value = epsilon([(self.round_event, rounds)], self.config.privacy.delta)
-        return PrivacySpent(value, self.config.privacy.delta, unit="example", mode=self.config.privacy.mode)
+        privacy = self.config.privacy
+        return PrivacySpent(value, privacy.delta, unit=privacy.unit, mode=privacy.mode)
 
     def epsilon_by_round(self) -> tuple[float, ...]:
         """Return an upper bound on epsilon after each round of the run, in order; empty without a claim."""
@@ -175,7 +172,7 @@ def make_plan(config: Config) -> Plan:
     Raises:
         ConfigError: with every reason why it cannot be run, before anything is trained.
     """
-    problems: list[str] = [*_training_problems(config), *_client_problems(config), *_privacy_problems(config.privacy)]
+    problems: list[str] = [*_training_problems(config), *_client_problems(config), *terms.problems(config)]
     uplink, downlink = _codec(config.uplink, "uplink", problems), _codec(config.downlink, "downlink", problems)
     task = _task(config, problems)
     if problems or uplink is None or downlink is None or task is None:
@@ -183,11 +180,23 @@ def make_plan(config: Config) -> Plan:
     mode = config.privacy.mode
     problems.extend(f"uplink: {problem}" for problem in stages_that_do_not_fit(uplink, mode))
     problems.extend(f"downlink: {problem}" for problem in stages_that_do_not_fit(downlink, mode, downlink=True))
+    if mode == "central" and config.privacy.unit == "example" and not uplink.lossless:
+        problems.append(
+            "uplink: expected no stage under mode central with unit example (a lossy sum of clipped gradients may move "
+            "by more than the bound, and the server cannot clip examples again), got some"
+        )
     order = _order(config, uplink, problems)
     if problems:
         raise ConfigError(problems)
-    aggregator = ExampleWeightedMean() if config.server.weighting == "examples" else UniformMean()
-    return Plan(_resolve(config), task, uplink, downlink, order, aggregator)
+    resolved = _resolve(config)
+    return Plan(resolved, task, uplink, downlink, order, _aggregator(resolved))
+
+
+def _aggregator(config: Config) -> UniformMean | PrivateSum:
+    if config.privacy.mode == "central":
+        mechanism, factor = terms.server_mechanism(config), terms.server_factor(config)
+        return PrivateSum(mechanism, factor, clips=not terms.by_example(config))
+    return ExampleWeightedMean() if config.server.weighting == "examples" else UniformMean()
 
 
 @functools.lru_cache(maxsize=4)
@@ -208,16 +217,6 @@ def _training_problems(config: Config) -> list[str]:
     settings, problems = config.training, []
     if settings.local_steps is not None and settings.local_epochs is not None:
         problems.append("training.local_epochs: expected either local_steps or local_epochs, got both")
-    if config.privacy.mode == "local" and settings.local_epochs is not None:
-        problems.append(
-            "training.local_epochs: expected local_steps under mode local (the number of steps must not "
-            f"follow from how many examples a client holds), got {settings.local_epochs}"
-        )
-    if config.privacy.mode == "local" and settings.momentum:
-        problems.append(
-            "training.momentum: expected 0 under mode local (use server.momentum, which is free), "
-            f"got {settings.momentum:g}"
-        )
     if config.privacy.mode != "none" and config.server.upload_seconds is not None:
         problems.append(
             f"server.upload_seconds: expected none under mode {config.privacy.mode} (how long a client trains tells "
@@ -239,24 +238,6 @@ def _client_problems(config: Config) -> list[str]:
     return []
 
 
-def _privacy_problems(privacy: PrivacyConfig) -> list[str]:
-    if privacy.mode == "none":
-        return []
-    if privacy.mode not in BUILT_MODES:
-        return [f"privacy.mode: expected one of {list(BUILT_MODES)} in this version, got {privacy.mode!r}"]
-    problems = []
-    if privacy.target_epsilon is None and privacy.noise_multiplier is None:
-        problems.append("privacy.target_epsilon: expected it or privacy.noise_multiplier under mode local, got neither")
-    if privacy.nominal_examples is None:
-        problems.append("privacy.nominal_examples: expected a public constant under mode local, got none")
-    elif privacy.delta * privacy.nominal_examples >= 1:
-        problems.append(
-            f"privacy.delta: expected less than 1 / nominal_examples = {1 / privacy.nominal_examples:.2g}, "
-            f"got {privacy.delta:g}"
-        )
-    return problems
-
-
 def _codec(spec: list[CodecSpec], key: str, problems: list[str]) -> Codec | None:
     try:
         return codec_from_config(spec)
@@ -268,7 +249,7 @@ def _codec(spec: list[CodecSpec], key: str, problems: list[str]) -> Codec | None
 def _task(config: Config, problems: list[str]) -> Task | None:
     try:
         task = _loaded(config.task)
-        if config.privacy.mode == "local":
+        if terms.by_example(config):
             training.check_private_model(task.model(0))
     except ConfigError as error:
         problems.extend(error.problems)
@@ -302,16 +283,9 @@ def _order(config: Config, uplink: Codec, problems: list[str]) -> Order:
 
 def _resolve(config: Config) -> Config:
     """Write out what follows from the config, so that server and clients need not compute it alike."""
-    steps, privacy = config.training, config.privacy
+    steps = config.training
     if steps.local_steps is None and steps.local_epochs is None:
-        passes = {"local_steps": 1} if privacy.mode == "local" else {"local_epochs": 1}
+        passes = {"local_steps": 1} if terms.by_example(config) else {"local_epochs": 1}
         config = config.model_copy(update={"training": steps.model_copy(update=passes)})
-    if privacy.mode == "none" or privacy.noise_multiplier is not None or privacy.target_epsilon is None:
-        return config
-    noise_multiplier = calibrate_noise_multiplier(
-        privacy.target_epsilon,
-        privacy.delta,
-        privacy.sampling_probability,
-        config.rounds * (config.training.local_steps or 1),
-    )
-    return config.model_copy(update={"privacy": privacy.model_copy(update={"noise_multiplier": noise_multiplier})})
+    noise = {"noise_multiplier": terms.noise_multiplier(config)}
+    return config.model_copy(update={"privacy": config.privacy.model_copy(update=noise)})

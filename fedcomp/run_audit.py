@@ -61,14 +61,15 @@ def audit_models(
     spent = plan.spent_after(max(totals["trained"].values(), default=0))
     if spent is None:
         return AuditResult(attacks, None, ())
-    ledger, problem = _verify(plan, run, totals["counted"])
-    measured = problem or f"{ledger['entries']} entries of {ledger['subjects']} clients, one for each update counted"
+    ledger, problem = _verify(plan, run, _released(plan, totals))
+    what, whose = ("release", "accounts") if plan.central else ("update", "clients")
+    measured = problem or f"{ledger['entries']} entries of {ledger['subjects']} {whose}, one for each {what} counted"
     how = "hash chain recomputed; charges of this run set against the server's counts"
     claims = [
-        _claim("every update is charged in an unbroken ledger", measured, not problem, how),
+        _claim(f"every {what} is charged in an unbroken ledger", measured, not problem, how),
         _claim(
-            f"no client spends more than {spent.sentence()}",
-            f"epsilon {ledger['max_epsilon']:.3f} from the ledger's own entries, largest over clients",
+            f"no {'account' if plan.central else 'client'} spends more than {spent.sentence()}",
+            f"epsilon {ledger['max_epsilon']:.3f} from the ledger's own entries, largest over {whose}",
             not problem and 0 < ledger["max_epsilon"] <= spent.epsilon * (1 + 1e-9),
             "PLD accounting of the ledger",
         ),
@@ -102,11 +103,18 @@ def _attack(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, Membershi
     }
 
 
-def _verify(plan: Plan, run: RunDirectory, counted: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+def _released(plan: Plan, totals: Mapping[str, Any]) -> dict[str, int]:
+    """Return for every account in how many rounds something was released that must have been charged to it."""
+    if plan.central:
+        return dict(totals["trained"])
+    return {plan.subject(name): number for name, number in totals["counted"].items()}
+
+
+def _verify(plan: Plan, run: RunDirectory, released: Mapping[str, int]) -> tuple[dict[str, Any], str]:
     """Return the ledger's figures, and what is wrong with it (empty if nothing is).
 
-    A chain alone does not show that its end was cut off: each client must have been charged for at least as many rounds
-    of this run as the server counted updates of it.
+    A chain alone does not show that its end was cut off: each account must have been charged for at least as many
+    rounds of this run as the server counted.
     """
     try:
         ledger = FileLedger(run.ledger_path)
@@ -117,16 +125,15 @@ def _verify(plan: Plan, run: RunDirectory, counted: Mapping[str, int]) -> tuple[
     charged = {(charge.subject, charge.server_round) for charge in charges if charge.run == run.identity()["run"]}
     rounds = Counter(subject for subject, _ in charged)
     missing = {
-        name: number - rounds[plan.subject(name)]
-        for name, number in sorted(counted.items())
-        if number > rounds[plan.subject(name)]
+        subject: number - rounds[subject] for subject, number in sorted(released.items()) if number > rounds[subject]
     }
     problem = ""
     if not count:
         problem = "there is no entry here; in a deployment each device keeps its own ledger"
     elif missing:
-        name, number = next(iter(missing.items()))
-        problem = f"{len(missing)} clients have updates without a charge: {number} of {name}'s (entries cut off?)"
+        subject, number = next(iter(missing.items()))
+        name = subject.rpartition("/")[2]
+        problem = f"{len(missing)} accounts have releases without a charge: {number} of {name} (entries cut off?)"
     delta = plan.config.privacy.delta
     facts = {"entries": count, "subjects": len({charge.subject for charge in charges})}
     return {"verified": not problem, **facts, "max_epsilon": ledger.max_epsilon(delta)}, problem

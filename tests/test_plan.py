@@ -43,9 +43,20 @@ def test_built_modes_take_every_codec(mode, codec):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("mode", ["central", "distributed"])
-def test_modes_that_are_not_built_are_refused(mode, codec):
-    assert any("privacy.mode" in p for p in problems(privacy={**LOCAL, "mode": mode}, uplink=CODECS[codec]))
+def test_modes_that_are_not_built_are_refused(codec):
+    assert any("privacy.mode" in p for p in problems(privacy={**LOCAL, "mode": "distributed"}, uplink=CODECS[codec]))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_trusted_server_takes_every_codec_of_clients_and_none_of_examples(codec):
+    central = {**LOCAL, "mode": "central", "delta": 1e-4}
+    plan = make_plan(config(privacy={**central, "unit": "client"}, uplink=CODECS[codec]))
+    assert plan.private
+    assert plan.central
+    if codec == "none":
+        assert make_plan(config(privacy=central, uplink=CODECS[codec])).central
+    else:
+        assert any("cannot clip examples again" in p for p in problems(privacy=central, uplink=CODECS[codec]))
 
 
 def test_a_weighted_private_mean_is_refused():

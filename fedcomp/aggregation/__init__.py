@@ -1,7 +1,18 @@
-"""Aggregation on the server: many updates become one, a single one in memory at a time."""
+"""Aggregation on the server: many updates become one, a single one in memory at a time.
+
+The private sum needs the accounting of events, which is loaded when it is asked for.
+"""
+
+from typing import TYPE_CHECKING
 
 from fedcomp.aggregation.base import AggregationError, Aggregator
 from fedcomp.aggregation.mean import ExampleWeightedMean, UniformMean
 from fedcomp.aggregation.server_model import ServerModel
+from fedcomp.lazy import loader
 
-__all__ = ["AggregationError", "Aggregator", "ExampleWeightedMean", "ServerModel", "UniformMean"]
+if TYPE_CHECKING:
+    from fedcomp.aggregation.private_sum import PrivateSum
+
+__all__ = ["AggregationError", "Aggregator", "ExampleWeightedMean", "PrivateSum", "ServerModel", "UniformMean"]
+
+__getattr__ = loader(__name__, {"PrivateSum": "private_sum"})

@@ -29,6 +29,7 @@ from fedcomp.plan import Plan, plan_from_json
 from fedcomp.privacy import PoissonSampler, PrivateUpdate
 from fedcomp.rng import stream
 from fedcomp.tasks import Split
+from fedcomp.terms import by_example, server_mechanism
 from fedcomp.threads import single_thread
 from fedcomp.training import set_arrays, train_plain
 
@@ -211,14 +212,19 @@ def _encoder_memory(memory: _Memory) -> dict[str, Array]:
 def _protected_update(
     memory: _Memory, place: Place, model: Arrays, round_number: int
 ) -> tuple[PrivateUpdate | Arrays, int | None]:
-    """Train on this client's rows; the number of examples comes with the update where no privacy is claimed."""
+    """Train on this client's rows; the number of examples comes with the update where no privacy is claimed.
+
+    Under mode ``central`` what comes is bounded and not noised: the server is trusted with it, and nobody else.
+    """
     plan = memory.plan
     module = plan.task.model(plan.model_seed())
     set_arrays(module, model)
     split = plan.client_split(place.index)
     with single_thread():
-        if plan.private:
+        if plan.config.privacy.mode == "local":
             return _private_update(memory, place, module, split, round_number), None
+        if by_example(plan.config):
+            return _gradient_sum(plan, module, split), None
         settings = plan.config.training
         result = train_plain(
             module,
@@ -231,7 +237,18 @@ def _protected_update(
             momentum=settings.momentum,
             rng=stream(plan.config.seed, "train", place.name, round_number),
         )
+    if plan.central:
+        # the server clips again what it decodes; clipped here, one client's scale does not spoil what codecs do
+        return server_mechanism(plan.config).clip(result.update)[0], None
     return result.update, result.num_examples
+
+
+def _gradient_sum(plan: Plan, module: nn.Module, split: Split) -> Arrays:
+    """Return the sum of clipped gradients of one Poisson batch, for the server of mode ``central`` alone to see."""
+    privacy = plan.config.privacy
+    sampler = PoissonSampler(len(split), privacy.sampling_probability, steps=1)
+    bound = privacy.max_grad_norm
+    return training.clipped_gradient_sum(module, split, loss=plan.task.loss, sampler=sampler, max_grad_norm=bound)
 
 
 def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Split, round_number: int) -> PrivateUpdate:
@@ -277,8 +294,8 @@ def _encode(
 ) -> tuple[bytes, dict[str, Array]]:
     """Return the reply before it is sealed, and what the codec keeps for the next one."""
     update, num_examples = protected
-    if plan.private and not isinstance(update, PrivateUpdate):
-        raise Refusal("an update that is not noised does not leave under a private mode")
+    if plan.private and not plan.central and not isinstance(update, PrivateUpdate):
+        raise Refusal("an update that is not noised does not leave, unless the server is trusted to noise it")
     arrays = update.arrays if isinstance(update, PrivateUpdate) else update
     rng = stream(plan.config.seed, "uplink", name, round_number)
     context = replace(context, importance=importance_of(plan.uplink, context.reference or {}, arrays))

@@ -1,15 +1,16 @@
 """One round over Flower's messages: greet who is new, send the model, fold in the updates as they arrive."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from fedcomp.aggregation import ServerModel
+from fedcomp.aggregation import PrivateSum, ServerModel
 from fedcomp.arrays import Array, Arrays, fp32_bytes, num_values
+from fedcomp.crypto import SecretStream
 from fedcomp.errors import FedcompError
 from fedcomp.flower.links import Link
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
@@ -25,7 +26,7 @@ class RoundOutcome:
     """What came of a round."""
 
     mean: dict[str, Array] | None
-    """The mean update; None if no update was counted."""
+    """The mean update, noised under mode ``central``; None if no update was counted and none is claimed to be."""
     cohort: int
     counted: tuple[str, ...]
     """Clients whose update is in the mean."""
@@ -74,14 +75,16 @@ class Rounds:
         outgoing, started = self._outgoing(asked, sent, round_number), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
         self._peers.update({node: replace(peer, version=-1, holds="") for node, peer in asked.items()})
-        state, counted = self._plan.aggregator.init(server_model.model), []
+        state: Any = self._plan.aggregator.init(server_model.model)
+        fold: Callable[..., Any] = self._plan.aggregator.accumulate
+        counted = []
         example, example_sent = b"", None
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
                 payload, num_examples = self._payload(asked[node], content, round_number)
                 update = self._decode(payload, sent[node].model)
-                state = self._plan.aggregator.accumulate(state, update, num_examples)
+                state = fold(state, update, num_examples)
             except FedcompError as error:
                 traffic.refuse(asked[node].name, error)
                 self._note_refusal(node, content, traffic)
@@ -93,7 +96,7 @@ class Rounds:
                 example, example_sent = payload, sent[node].frame
         fp32 = fp32_bytes(server_model.model)
         return RoundOutcome(
-            mean=self._plan.aggregator.finish(state) if counted else None,
+            mean=self._finish(state, some=bool(counted)),
             cohort=len(nodes),
             counted=tuple(sorted(counted)),
             trained=tuple(sorted(peer.name for node, peer in asked.items() if node not in traffic.declined)),
@@ -105,6 +108,13 @@ class Rounds:
             example=example,
             example_sent=example_sent,
         )
+
+    def _finish(self, state: Any, *, some: bool) -> dict[str, Array] | None:
+        aggregator = self._plan.aggregator
+        if isinstance(aggregator, PrivateSum):
+            # a round without updates is a round of noise: skipping it would tell that nobody came
+            return aggregator.release(state, SecretStream())
+        return aggregator.finish(state) if some else None
 
     def _greet(self, nodes: Sequence[int], traffic: Traffic) -> None:
         config, public = self._plan.config.to_json(), self._own.key.public.hex()

@@ -1,5 +1,6 @@
 """The story of a run: config, plan, rounds, then the small model, the audit and the report."""
 
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -16,18 +17,19 @@ from fedcomp.codecs import Codec
 from fedcomp.codecs.breakdown import breakdown
 from fedcomp.codecs.deltas import WHOLE
 from fedcomp.config import load_config
-from fedcomp.crypto import KeyPair
+from fedcomp.crypto import KeyPair, SecretStream
 from fedcomp.errors import RunError
+from fedcomp.flower.account import account_of
 from fedcomp.flower.peers import Self
 from fedcomp.flower.releases import EachRelease, Releases, SharedReleases
 from fedcomp.flower.rounds import RoundOutcome, Rounds
 from fedcomp.observer import Observer
 from fedcomp.outcome import evaluate_model, finish
 from fedcomp.plan import Plan, make_plan
-from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream
 from fedcomp.run_files import Checkpoint, RunDirectory
 from fedcomp.state import SqliteClientState
+from fedcomp.terms import cohort_sampler
 from fedcomp.threads import single_thread
 
 KEPT_DELTAS = 64
@@ -87,14 +89,17 @@ def carry_out(
     rounds = Rounds(grid, plan, _identity(run, plan, key_file), _releases(plan, run))
     epsilons = (0.0, *plan.epsilon_by_round())
     setup = time.perf_counter() - began
+    account = account_of(plan, run)
     for number in range(checkpoint.round + 1, plan.config.rounds + 1):
         started = time.perf_counter()
+        account.charge(number)
         outcome = rounds.run(number, _cohort(plan, nodes, number), checkpoint.server_model)
-        if outcome.mean is None and not checkpoint.totals["counted"]:
+        if outcome.cohort and not outcome.counted and not checkpoint.totals["counted"]:
             reasons = "; ".join(f"{item['client']}: {item['reason']}" for item in outcome.refused[:3])
             raise RunError(f"round {number} counted no update of {outcome.cohort} clients asked: {reasons or 'none'}")
         server_model = _advance(plan, checkpoint.server_model, outcome, number)
-        by_client = {name: _tally(checkpoint.totals[name], getattr(outcome, name)) for name in ("trained", "counted")}
+        released = {"trained": account.releasing(outcome.trained), "counted": outcome.counted}
+        by_client = {name: _tally(checkpoint.totals[name], names) for name, names in released.items()}
         epsilon = epsilons[max(by_client["trained"].values(), default=0)] if plan.private else None
         row = _row(plan, number, outcome, server_model, epsilon)
         row["seconds"] = round(time.perf_counter() - started, 4)
@@ -130,9 +135,10 @@ def _releases(plan: Plan, run: RunDirectory) -> Releases:
 
 
 def _cohort(plan: Plan, nodes: Sequence[int], number: int) -> list[int]:
-    clients = plan.config.clients
-    size = None if clients.sampling == "all" else clients.cohort
-    drawn = CohortSampler(len(nodes), clients.sampling, size).cohort(stream(plan.config.seed, "cohort", number))
+    sampler, public = cohort_sampler(plan.config), stream(plan.config.seed, "cohort", number)
+    secret = plan.central and sampler.amplification == "poisson"
+    # sampling amplifies only while nobody knows who was drawn; the seed of the config is known to every client
+    drawn = sampler.chosen(SecretStream()) if secret else sampler.cohort(public)
     return [nodes[index] for index in drawn]
 
 
@@ -176,7 +182,7 @@ def _row(
         "uplink_fp32_bytes": outcome.uplink_fp32_bytes,
         "downlink_fp32_bytes": outcome.downlink_fp32_bytes,
         "refused": list(outcome.refused),
-        "epsilon": epsilon,
+        "epsilon": None if epsilon is None or math.isinf(epsilon) else epsilon,
     }
 
 

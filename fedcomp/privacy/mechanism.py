@@ -15,9 +15,12 @@ from typing import Any, Protocol
 import dp_accounting as dp
 import numpy as np
 
-from fedcomp.arrays import Array, Arrays, check_alike, check_finite, l2_norm
+from fedcomp.arrays import Array, Arrays, ArraysError, check_alike, check_finite, l2_norm
 from fedcomp.privacy.events import DpEvent
 from fedcomp.rng import Randomness
+
+_FRACTION_BITS, _MOST_UNITS, _MOST_NOISE = 44, 2.0**61, 2.0**12
+"""Ten deviations of the most noise, and the largest sum, are below 2**62 together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,11 @@ class Mechanism(Protocol):
         ...
 
     @property
+    def grid(self) -> float:
+        """The unit in which sums and noise are whole numbers: a power of two, far below bound and noise."""
+        ...
+
+    @property
     def event(self) -> DpEvent:
         """The event of one call of ``noise``, without amplification by sampling: that is the sampler's to say."""
         ...
@@ -67,18 +75,27 @@ class Mechanism(Protocol):
 class ClippedSum:
     """The unweighted sum of updates, each clipped here by one mechanism; zero updates is a sum too.
 
-    Make one with ``ClippedSum.zero`` and ``add``. Sums run in float64, so that rounding does not move the bound.
+    Make one with ``ClippedSum.zero`` and ``add``. Sums are kept in integers, in units of the mechanism's ``grid``, to
+    which values are rounded toward zero: rounding never moves the bound, and the order of updates never the sum.
     """
 
     mechanism: Mechanism
     like: Arrays = field(repr=False)
-    total: Arrays = field(repr=False)
+    units: Arrays = field(repr=False)
+    """Integer totals by array."""
+    reach: float = 0.0
+    """No total is larger in magnitude than this."""
 
     @classmethod
     def zero(cls, mechanism: Mechanism, like: Arrays) -> "ClippedSum":
         """Return the empty sum of updates that have the names, shapes and dtypes of ``like``."""
         check_finite(like)
-        return cls(mechanism, like, {name: np.zeros(array.shape) for name, array in like.items()})
+        return cls(mechanism, like, {name: np.zeros(array.shape, np.int64) for name, array in like.items()})
+
+    @property
+    def total(self) -> dict[str, Array]:
+        """The sum in float64."""
+        return {name: np.asarray(units * self.mechanism.grid) for name, units in self.units.items()}
 
     def add(self, update: Arrays) -> "ClippedSum":
         """Return the sum with one more update, clipped, with weight one.
@@ -88,7 +105,32 @@ class ClippedSum:
         """
         check_alike(self.like, update)
         clipped, _ = self.mechanism.clip(update)
-        return replace(self, total={name: np.asarray(array + clipped[name]) for name, array in self.total.items()})
+        return self._plus(clipped)
+
+    def add_sum(self, trusted: Arrays) -> "ClippedSum":
+        """Return the sum with a sum of many units' parts in it, each of which was clipped where it was made.
+
+        Nothing here can check that: whoever sends ``trusted`` is trusted to have clipped by this mechanism's bound.
+
+        Raises:
+            ArraysError: as ``add``; also if it is too large to be summed exactly.
+        """
+        check_alike(self.like, trusted)
+        check_finite(trusted)
+        return self._plus(trusted)
+
+    def _plus(self, update: Arrays) -> "ClippedSum":
+        peak = max((float(np.max(np.abs(array), initial=0)) for array in update.values()), default=0.0)
+        reach = self.reach + peak / self.mechanism.grid
+        if reach > _MOST_UNITS:
+            raise ArraysError(
+                f"expected sums up to {_MOST_UNITS * self.mechanism.grid:.3g}, got one that may be larger"
+            )
+        added = {
+            name: np.asarray(units + np.trunc(update[name].astype(np.float64) / self.mechanism.grid).astype(np.int64))
+            for name, units in self.units.items()
+        }
+        return replace(self, units=added, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -96,8 +138,9 @@ class GaussianMechanism:
     """The Gaussian mechanism on a sum of vectors (Dwork and Roth 2014; for gradients, Abadi et al. 2016).
 
     Each update is clipped to L2 norm ``clipping_norm`` as one vector over all of its arrays; the sum gets independent
-    Gaussian noise of standard deviation ``noise_multiplier * clipping_norm``. The noise is what the field uses: a
-    floating-point normal from a statistical generator (see docs/threat-model.md).
+    Gaussian noise of standard deviation ``noise_multiplier * clipping_norm``, rounded to whole units of ``grid``. The
+    sum is in whole units too, so what is released is the rounding of sum and noise together: post-processing of the
+    mechanism in real numbers. Low bits, by which floating-point noise gives itself away (Mironov 2012), are not there.
     """
 
     clipping_norm: float
@@ -106,13 +149,18 @@ class GaussianMechanism:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.clipping_norm) and self.clipping_norm > 0):
             raise ValueError(f"clipping_norm must be finite and above 0, got {self.clipping_norm}")
-        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
-            raise ValueError(f"noise_multiplier must be finite and not negative, got {self.noise_multiplier}")
+        if not 0 <= self.noise_multiplier <= _MOST_NOISE:
+            raise ValueError(f"noise_multiplier must be in [0, {_MOST_NOISE:g}], got {self.noise_multiplier}")
 
     @property
     def sensitivity(self) -> float:
         """The clipping norm: adding or removing one update moves the sum by no more."""
         return self.clipping_norm
+
+    @property
+    def grid(self) -> float:
+        """The power of two that is 2**44 to 2**45 times in the clipping norm."""
+        return math.ldexp(1.0, math.frexp(self.clipping_norm)[1] - 1 - _FRACTION_BITS)
 
     @property
     def noise_std(self) -> float:
@@ -148,10 +196,10 @@ class GaussianMechanism:
         """
         if total.mechanism != self:
             raise ValueError(f"expected a sum clipped by {self}, got one clipped by {total.mechanism}")
-        noised = {
-            name: np.asarray(array + self.noise_std * rng.standard_normal(array.shape), total.like[name].dtype)
-            for name, array in total.total.items()
-        }
+        noised = {}
+        for name, units in total.units.items():
+            noise = np.rint(rng.standard_normal(units.shape) * (self.noise_std / self.grid)).astype(np.int64)
+            noised[name] = np.asarray((units + noise) * self.grid, total.like[name].dtype)
         return PrivateUpdate(noised, self.event)
 
 

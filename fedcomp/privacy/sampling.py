@@ -89,23 +89,34 @@ class CohortSampler:
     def amplification(self) -> Literal["none", "poisson"]:
         """What the accountant may claim: ``poisson`` under ``bernoulli`` with a secret stream, otherwise ``none``.
 
-        A fixed-size cohort claims none: when one client is taken away another gets its place, so the sum moves by
-        twice the bound, and the accounting of that is not built here.
+        A fixed-size cohort claims none: when one client is taken away another gets its place (see ``moves``).
         """
         return "poisson" if self.kind == "bernoulli" else "none"
+
+    @property
+    def moves(self) -> float:
+        """How many times the bound the sum moves if one registered client more or less is there.
+
+        Twice under ``fixed``: an update goes and another comes in its place.
+        """
+        return 2.0 if self.kind == "fixed" else 1.0
 
     def cohort(self, rng: np.random.Generator) -> Indices:
         """Return the ascending indices of one round's clients; empty is possible under ``bernoulli``."""
         if self.kind == "bernoulli":
-            return np.flatnonzero(rng.random(self.population) < self.sampling_probability)
+            return self.chosen(rng)
         if self.size is None:
             return np.arange(self.population)
         return np.sort(rng.choice(self.population, size=self.size, replace=False))
 
+    def chosen(self, rng: Randomness) -> Indices:
+        """Return the cohort of ``bernoulli`` from a secret stream, which amplification needs."""
+        return np.flatnonzero(rng.random(self.population) < self.sampling_probability)
+
     def event(self, noise_multiplier: float) -> DpEvent:
         """Return what one round is, if it adds Gaussian noise of that multiplier to the sum over the cohort.
 
-        Valid for ``fixed`` only under a relation in which a client's update is replaced by zero, not added or removed.
+        The multiplier is relative to the bound on one update; the event's is relative to what one client moves.
         """
-        inner = dp.GaussianDpEvent(noise_multiplier) if noise_multiplier else dp.NonPrivateDpEvent()
+        inner = dp.GaussianDpEvent(noise_multiplier / self.moves) if noise_multiplier else dp.NonPrivateDpEvent()
         return dp.PoissonSampledDpEvent(self.sampling_probability, inner) if self.kind == "bernoulli" else inner

@@ -11,13 +11,14 @@ from fedcomp.training.local import TrainResult, train_plain
 from fedcomp.training.model_state import get_arrays, set_arrays
 
 if TYPE_CHECKING:
-    from fedcomp.training.dpsgd import train_private
+    from fedcomp.training.dpsgd import clipped_gradient_sum, train_private
     from fedcomp.training.private_model import UnsupportedModel, check_private_model
 
 __all__ = [
     "TrainResult",
     "UnsupportedModel",
     "check_private_model",
+    "clipped_gradient_sum",
     "get_arrays",
     "set_arrays",
     "train_plain",
@@ -29,6 +30,7 @@ __getattr__ = loader(
     {
         "UnsupportedModel": "private_model",
         "check_private_model": "private_model",
+        "clipped_gradient_sum": "dpsgd",
         "train_private": "dpsgd",
     },
 )

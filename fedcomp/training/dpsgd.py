@@ -7,9 +7,10 @@ import numpy as np
 from torch import nn
 
 from fedcomp import arrays
+from fedcomp.arrays import Array
 from fedcomp.crypto import SecretStream
 from fedcomp.privacy.mechanism import PrivateUpdate
-from fedcomp.privacy.sampling import PoissonSampler
+from fedcomp.privacy.sampling import Indices, PoissonSampler
 from fedcomp.rng import Randomness
 from fedcomp.tasks.base import Split
 from fedcomp.training.batches import gather
@@ -78,15 +79,56 @@ def train_private(
     return PrivateUpdate(update, sampler.event(0.0 if test_rng else noise_multiplier))
 
 
-def _run(
-    engine: ClippingEngine, split: Split, sampler: PoissonSampler, rng: Randomness, rows_at_once: int
-) -> None:
+def clipped_gradient_sum(
+    module: nn.Module,
+    split: Split,
+    *,
+    loss: Loss,
+    sampler: PoissonSampler,
+    max_grad_norm: float,
+    engine: type[ClippingEngine] | None = None,
+    rows_at_once: int = 512,
+    test_rng: np.random.Generator | None = None,
+) -> dict[str, Array]:
+    """Return the sum over one Poisson batch of gradients, each clipped to ``max_grad_norm``. Private: without noise.
+
+    For mode ``central``, whose server adds the noise to the sum over all clients. For two data sets that differ by one
+    example the sum moves by at most ``max_grad_norm`` in L2 norm (up to 1e-5 of it in float32), whatever the example
+    holds. The batch comes from fresh operating system entropy in every call. Arrays are those of ``get_arrays``;
+    buffers are zero. ``module`` is not changed. Arguments are those of ``train_private``.
+
+    Raises:
+        UnsupportedModel: for a model whose gradients cannot be clipped by example.
+        ValueError: for a value out of range, a sampler of another population, or one of several steps.
+    """
+    if sampler.steps != 1:
+        raise ValueError(f"steps must be 1, got {sampler.steps}")
+    _check(split, sampler, max_grad_norm, 0.0, 1.0, 0.0, 1.0, rows_at_once)
+    check_private_model(module)
+    engine = engine or choose_engine(module, loss, split.inputs, split.targets)
+    rng: Randomness = test_rng or SecretStream()
+    summing = engine(copy.deepcopy(module), loss, StepRule(max_grad_norm, 0.0, 1.0, 1.0, 0.0, rng))
+    for batch in sampler.batches(rng):
+        _accumulate(summing, split, batch, rows_at_once)
+    names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    sums = dict(zip(names, summing.clipped_sum(), strict=True))
+    found = arrays.zeros_like(get_arrays(module))
+    for name, total in sums.items():
+        found[name] = np.asarray(total.detach().cpu().numpy()).reshape(found[name].shape)
+    return found
+
+
+def _accumulate(engine: ClippingEngine, split: Split, batch: Indices, rows_at_once: int) -> None:
+    rows = np.sort(batch)  # ascending: a memory-mapped file is read front to back
+    for start in range(0, len(rows), rows_at_once):
+        some = rows[start : start + rows_at_once]
+        engine.accumulate(gather(split.inputs, some), gather(split.targets, some))
+
+
+def _run(engine: ClippingEngine, split: Split, sampler: PoissonSampler, rng: Randomness, rows_at_once: int) -> None:
     steps = 0
     for batch in sampler.batches(rng):
-        rows = np.sort(batch)  # ascending: a memory-mapped file is read front to back
-        for start in range(0, len(rows), rows_at_once):
-            some = rows[start : start + rows_at_once]
-            engine.accumulate(gather(split.inputs, some), gather(split.targets, some))
+        _accumulate(engine, split, batch, rows_at_once)
         engine.step()
         steps += 1
     if steps != sampler.steps:

@@ -20,7 +20,7 @@ def test_the_gaussian_mechanism_keeps_the_contract(clipping_norm, noise_multipli
 class Wrong:
     """A mechanism that keeps the contract; each subclass breaks it in one way that was shipped somewhere."""
 
-    sensitivity, event, noise_std = RIGHT.sensitivity, RIGHT.event, RIGHT.noise_std
+    sensitivity, event, noise_std, grid = RIGHT.sensitivity, RIGHT.event, RIGHT.noise_std, RIGHT.grid
 
     def clip(self, arrays):
         return RIGHT.clip(arrays)

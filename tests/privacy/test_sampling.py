@@ -99,7 +99,7 @@ def test_poisson_refusals(arguments, name):
     ("sampler", "amplification", "event"),
     [
         (CohortSampler(100), "none", dp.GaussianDpEvent(2.0)),
-        (CohortSampler(100, "fixed", 25), "none", dp.GaussianDpEvent(2.0)),
+        (CohortSampler(100, "fixed", 25), "none", dp.GaussianDpEvent(1.0)),
         (CohortSampler(100, "bernoulli", 25), "poisson", dp.PoissonSampledDpEvent(0.25, dp.GaussianDpEvent(2.0))),
     ],
 )
