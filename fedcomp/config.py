@@ -96,7 +96,13 @@ class PrivacyConfig(_Section):
     unit: Literal["example", "client"] = "example"
     """What one bound and one epsilon are about. Mode ``local`` protects examples; mode ``central`` either."""
     clipping_norm: PositiveFloat = 1.0
-    """Bound on the L2 norm of one client's update (mode ``central``, unit ``client``)."""
+    """Bound on the L2 norm of one client's update (mode ``central``, unit ``client``); the first one, if it moves."""
+    clipping_quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of clients whose norm is to be within the bound, which then moves each round; fixed if left out."""
+    clipping_rate: PositiveFloat = 0.2
+    """How fast the logarithm of the bound moves."""
+    clipping_bit_noise: PositiveFloat | None = None
+    """Noise on the number of clients within the bound, in clients; a twentieth of the expected cohort if left out."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     max_grad_norm: PositiveFloat = 1.0
     """Bound on the L2 norm of one example's gradient (unit ``example``)."""

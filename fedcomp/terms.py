@@ -7,6 +7,7 @@ noise there: with unit ``client`` each update is clipped, on the client and agai
 
 from fedcomp.config import Config
 from fedcomp.privacy import (
+    AdaptiveClip,
     CohortSampler,
     DpEvent,
     GaussianMechanism,
@@ -40,15 +41,35 @@ def round_event(config: Config) -> DpEvent | None:
 
 
 def bound(config: Config) -> float:
-    """Return the L2 norm by which one unit may move what the noise is added to."""
+    """Return the L2 norm by which one unit may move what the noise is added to, in the first round if it moves."""
     return config.privacy.max_grad_norm if by_example(config) else config.privacy.clipping_norm
 
 
-def server_mechanism(config: Config) -> GaussianMechanism:
-    """Return what the server clips with and adds noise by under mode ``central``; noise must be decided."""
-    if config.privacy.noise_multiplier is None:
+def expected_clients(config: Config) -> int:
+    """Return the public number of clients that are expected in a round."""
+    return config.clients.cohort or config.clients.population
+
+
+def adaptive_clip(config: Config) -> AdaptiveClip | None:
+    """Return how the bound on clients' updates moves; None where it is fixed."""
+    privacy, expected = config.privacy, expected_clients(config)
+    if privacy.mode != "central" or by_example(config) or privacy.clipping_quantile is None:
+        return None
+    noise = expected / 20 if privacy.clipping_bit_noise is None else privacy.clipping_bit_noise
+    return AdaptiveClip(privacy.clipping_norm, privacy.clipping_quantile, privacy.clipping_rate, noise, expected)
+
+
+def server_mechanism(config: Config, clipping_norm: float | None = None) -> GaussianMechanism:
+    """Return what the server clips with and adds noise by under mode ``central``; noise must be decided.
+
+    ``clipping_norm`` is the round's bound where that moves. The noise on the sum is larger then, because the clients'
+    bits take a part of what the round's event covers.
+    """
+    noise, adaptive = config.privacy.noise_multiplier, adaptive_clip(config)
+    if noise is None:
         raise ValueError("noise_multiplier: expected a number by now, got none")
-    return GaussianMechanism(bound(config), config.privacy.noise_multiplier)
+    multiplier = noise if adaptive is None else adaptive.noise_on_sum(noise)
+    return GaussianMechanism(bound(config) if clipping_norm is None else clipping_norm, multiplier)
 
 
 def server_factor(config: Config) -> float:
@@ -58,7 +79,7 @@ def server_factor(config: Config) -> float:
     """
     clients, privacy = config.clients, config.privacy
     if not by_example(config):
-        return 1.0 / (clients.cohort or clients.population)
+        return 1.0 / expected_clients(config)
     batch = privacy.sampling_probability * (privacy.nominal_examples or 0) * clients.population
     return -config.training.learning_rate / batch
 
@@ -95,15 +116,24 @@ def problems(config: Config) -> list[str]:
         )
     if privacy.mode == "local" and privacy.unit == "client":
         found.append("privacy.unit: expected 'example' under mode local (mode central protects clients), got 'client'")
+    if privacy.clipping_quantile is not None and (privacy.mode != "central" or by_example(config)):
+        found.append("privacy.clipping_quantile: expected none but under mode central with unit client, got one")
     return found + (_of_examples(config) if by_example(config) else _of_clients(config))
 
 
 def _of_clients(config: Config) -> list[str]:
     clients, delta = config.clients, config.privacy.delta
+    found = []
     if delta * clients.population >= 1:
         share = 1 / clients.population
-        return [f"privacy.delta: expected less than 1 / clients.population = {share:.2g}, got {delta:g}"]
-    return []
+        found.append(f"privacy.delta: expected less than 1 / clients.population = {share:.2g}, got {delta:g}")
+    adaptive, noise = adaptive_clip(config), noise_multiplier(config) if not found else None
+    if adaptive is not None and noise:
+        try:
+            adaptive.noise_on_sum(noise)
+        except ValueError as error:
+            found.append(f"privacy.clipping_bit_noise: {error}")
+    return found
 
 
 def _of_examples(config: Config) -> list[str]:

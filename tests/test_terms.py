@@ -74,6 +74,8 @@ def test_bound_and_factor_are_public_constants():
         (EXAMPLE, {"training": {"local_steps": 2}}, "training.local_steps: expected 1"),
         (EXAMPLE, {"training": {"momentum": 0.5}}, "training.momentum: expected 0"),
         (EXAMPLE, {"clients": HALF}, "clients.sampling: expected 'all'"),
+        ({**CENTRAL, "clipping_quantile": 0.5, "clipping_bit_noise": 0.7}, {}, "privacy.clipping_bit_noise: expected"),
+        ({**EXAMPLE, "clipping_quantile": 0.5}, {}, "privacy.clipping_quantile: expected none"),
         ({**CENTRAL, "mode": "distributed"}, {}, "privacy.mode: expected one of"),
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fedcomp.plan import Plan
 from fedcomp.privacy import FileLedger
 from fedcomp.run_files import RunDirectory
-from fedcomp.terms import bound, by_example, cohort_sampler
+from fedcomp.terms import by_example, cohort_sampler, server_mechanism
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,21 @@ class SharedAccount:
     ledger: FileLedger | None
     session: str
 
-    def charge(self, number: int) -> None:
-        """Charge round ``number``.
+    def charge(self, number: int, clipping_norm: float = 0.0) -> None:
+        """Charge round ``number``, whose bound is ``clipping_norm`` where that moves, or 0 for the first one.
+
+        The noise that is written down is that of the sum of updates. Where the bound moves it is more than the event's
+        multiplier times the bound: the event covers the clients' bits as well.
 
         Raises:
             BudgetExceeded: if the account would cost more than its target; nobody may be asked then.
             LedgerError: if the ledger cannot be read or written.
         """
         event, privacy = self.plan.round_event, self.plan.config.privacy
-        if self.ledger is None:
+        if self.ledger is None or event is None:
             return
-        if event is None or privacy.noise_multiplier is None:
-            raise ValueError("noise_multiplier: expected a number by now, got none")
         sampler, examples = cohort_sampler(self.plan.config), by_example(self.plan.config)
+        mechanism = server_mechanism(self.plan.config, clipping_norm or None)
         self.ledger.compose(
             self.plan.shared_subject(),
             event,
@@ -43,8 +45,8 @@ class SharedAccount:
             server_round=number,
             release=f"model/{self.session}",
             unit=privacy.unit,
-            sensitivity=bound(self.plan.config) * (1.0 if examples else sampler.moves),
-            noise_std=privacy.noise_multiplier * bound(self.plan.config),
+            sensitivity=mechanism.sensitivity * (1.0 if examples else sampler.moves),
+            noise_std=mechanism.noise_std,
             sampler="poisson" if examples else sampler.kind,
             sampling_probability=privacy.sampling_probability if examples else sampler.sampling_probability,
             codec_digest=self.plan.uplink.digest(),

@@ -29,7 +29,7 @@ from fedcomp.plan import Plan, plan_from_json
 from fedcomp.privacy import PoissonSampler, PrivateUpdate
 from fedcomp.rng import stream
 from fedcomp.tasks import Split
-from fedcomp.terms import by_example, server_mechanism
+from fedcomp.terms import adaptive_clip, by_example, server_mechanism
 from fedcomp.threads import single_thread
 from fedcomp.training import set_arrays, train_plain
 
@@ -130,7 +130,7 @@ def _train(frame: Frame, place: Place) -> Frame:
     model = _receive_model(memory, inner)
     limit = _max_bytes(plan, place, inner)
     context = CodecContext(reference=model, memory=_encoder_memory(memory), max_bytes=limit)
-    protected = _protected_update(memory, place, model, round_number)
+    protected = _protected_update(memory, place, model, round_number, inner)
     reply, encoder_memory = _encode(plan, protected, place.name, round_number, context)
     kept = {"reply": reply}
     if encoder_memory:
@@ -210,11 +210,12 @@ def _encoder_memory(memory: _Memory) -> dict[str, Array]:
 
 
 def _protected_update(
-    memory: _Memory, place: Place, model: Arrays, round_number: int
-) -> tuple[PrivateUpdate | Arrays, int | None]:
-    """Train on this client's rows; the number of examples comes with the update where no privacy is claimed.
+    memory: _Memory, place: Place, model: Arrays, round_number: int, inner: Frame
+) -> tuple[PrivateUpdate | Arrays, dict[str, int]]:
+    """Train on this client's rows, and return the update with what is told beside it.
 
-    Under mode ``central`` what comes is bounded and not noised: the server is trusted with it, and nobody else.
+    The number of examples is told where no privacy is claimed. Under mode ``central`` the update is bounded and not
+    noised, and where the bound moves one bit says whether it was long: the server is trusted with both, nobody else is.
     """
     plan = memory.plan
     module = plan.task.model(plan.model_seed())
@@ -222,9 +223,9 @@ def _protected_update(
     split = plan.client_split(place.index)
     with single_thread():
         if plan.config.privacy.mode == "local":
-            return _private_update(memory, place, module, split, round_number), None
+            return _private_update(memory, place, module, split, round_number), {}
         if by_example(plan.config):
-            return _gradient_sum(plan, module, split), None
+            return _gradient_sum(plan, module, split), {}
         settings = plan.config.training
         result = train_plain(
             module,
@@ -239,8 +240,11 @@ def _protected_update(
         )
     if plan.central:
         # the server clips again what it decodes; clipped here, one client's scale does not spoil what codecs do
-        return server_mechanism(plan.config).clip(result.update)[0], None
-    return result.update, result.num_examples
+        moving = adaptive_clip(plan.config) is not None
+        mechanism = server_mechanism(plan.config, inner.real("clipping_norm") if moving else None)
+        clipped, norm = mechanism.clip(result.update)
+        return clipped, {"within": int(norm <= mechanism.clipping_norm)} if moving else {}
+    return result.update, {"num_examples": result.num_examples}
 
 
 def _gradient_sum(plan: Plan, module: nn.Module, split: Split) -> Arrays:
@@ -287,18 +291,17 @@ def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Spl
 
 def _encode(
     plan: Plan,
-    protected: tuple[PrivateUpdate | Arrays, int | None],
+    protected: tuple[PrivateUpdate | Arrays, dict[str, int]],
     name: str,
     round_number: int,
     context: CodecContext,
 ) -> tuple[bytes, dict[str, Array]]:
     """Return the reply before it is sealed, and what the codec keeps for the next one."""
-    update, num_examples = protected
+    update, header = protected
     if plan.private and not plan.central and not isinstance(update, PrivateUpdate):
         raise Refusal("an update that is not noised does not leave, unless the server is trusted to noise it")
     arrays = update.arrays if isinstance(update, PrivateUpdate) else update
     rng = stream(plan.config.seed, "uplink", name, round_number)
     context = replace(context, importance=importance_of(plan.uplink, context.reference or {}, arrays))
     payload, kept = plan.uplink.advance(arrays, rng, context)
-    header = {} if num_examples is None else {"num_examples": num_examples}
     return pack(Frame(header, (payload,))), kept

@@ -5,6 +5,7 @@ Everything that is read here comes from the network and is hostile until it has 
 """
 
 import json
+import math
 import reprlib
 import struct
 from collections.abc import Mapping
@@ -49,6 +50,13 @@ class Frame:
         if not isinstance(value, int) or isinstance(value, bool):
             raise MessageError(f"message header: expected an integer at {key!r}, got {reprlib.repr(value)}")
         return value
+
+    def real(self, key: str) -> float:
+        """Return a finite number of the header; raises ``MessageError`` if it is missing or something else."""
+        value = self.header.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise MessageError(f"message header: expected a finite number at {key!r}, got {reprlib.repr(value)}")
+        return float(value)
 
 
 def pack(frame: Frame) -> bytes:

@@ -1,5 +1,6 @@
 """One round over Flower's messages: greet who is new, send the model, fold in the updates as they arrive."""
 
+import reprlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from typing import Any
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from fedcomp.aggregation import PrivateSum, ServerModel
+from fedcomp.aggregation import PrivateSum, ServerModel, UniformMean
 from fedcomp.arrays import Array, Arrays, fp32_bytes, num_values
 from fedcomp.crypto import SecretStream
 from fedcomp.errors import FedcompError
@@ -17,6 +18,8 @@ from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.peers import Peer, Self
 from fedcomp.flower.releases import Parcel, Releases
 from fedcomp.plan import Plan
+from fedcomp.privacy import AdaptiveClip
+from fedcomp.terms import adaptive_clip, server_mechanism
 
 _POLL_SECONDS = 0.1
 
@@ -41,6 +44,8 @@ class RoundOutcome:
     """One payload that was counted, as its client encoded it."""
     example_sent: Frame | None = None
     """What that client was sent in this round."""
+    clipping_norm: float = 0.0
+    """The bound of the next round where that moves; noised, and covered by the round's event."""
 
 
 @dataclass
@@ -63,28 +68,37 @@ class Rounds:
 
     def __init__(self, grid: Grid, plan: Plan, own: Self, releases: Releases) -> None:
         self._grid, self._plan, self._own, self._releases = grid, plan, own, releases
+        self._clip, self._weighted = adaptive_clip(plan.config), plan.config.server.weighting == "examples"
         self._peers: dict[int, Peer] = {}
         self._links: dict[int, Link] = {}
 
-    def run(self, round_number: int, nodes: Sequence[int], server_model: ServerModel) -> RoundOutcome:
-        """Run one round with the clients at ``nodes`` and return what came of it; a client's failure never ends it."""
+    def run(
+        self, round_number: int, nodes: Sequence[int], server_model: ServerModel, clipping_norm: float = 0.0
+    ) -> RoundOutcome:
+        """Run one round with the clients at ``nodes`` and return what came of it; a client's failure never ends it.
+
+        ``clipping_norm`` is the round's bound where that moves, or 0 for the first round.
+        """
+        clip = self._clip and replace(self._clip, clipping_norm=clipping_norm or self._clip.clipping_norm)
         traffic = Traffic()
         self._greet([node for node in nodes if node not in self._peers], traffic)
         asked = {node: self._peers[node] for node in nodes if node in self._peers}
         sent = dict(zip(asked, self._releases.parcels(list(asked.values()), server_model, round_number), strict=True))
-        outgoing, started = self._outgoing(asked, sent, round_number), time.monotonic()
+        outgoing, started = self._outgoing(asked, sent, round_number, clip), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
         self._peers.update({node: replace(peer, version=-1, holds="") for node, peer in asked.items()})
-        state: Any = self._plan.aggregator.init(server_model.model)
-        fold: Callable[..., Any] = self._plan.aggregator.accumulate
-        counted = []
+        aggregator = self._aggregator(clip)
+        state: Any = aggregator.init(server_model.model)
+        fold: Callable[..., Any] = aggregator.accumulate
+        counted, within = [], []
         example, example_sent = b"", None
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
-                payload, num_examples = self._payload(asked[node], content, round_number)
-                update = self._decode(payload, sent[node].model)
-                state = fold(state, update, num_examples)
+                inner = self._inner(asked[node], content, round_number)
+                update = self._decode(inner.parts[0], sent[node].model)
+                bit, weight = _bit(inner) if clip else False, inner.number("num_examples") if self._weighted else 1
+                state = fold(state, update, weight)
             except FedcompError as error:
                 traffic.refuse(asked[node].name, error)
                 self._note_refusal(node, content, traffic)
@@ -92,11 +106,12 @@ class Rounds:
             self._peers[node] = replace(asked[node], version=server_model.version, holds=sent[node].holds)
             self._releases.arrived(asked[node], sent[node])
             counted.append(asked[node].name)
+            within.append(bit)
             if not example:
-                example, example_sent = payload, sent[node].frame
+                example, example_sent = inner.parts[0], sent[node].frame
         fp32 = fp32_bytes(server_model.model)
         return RoundOutcome(
-            mean=self._finish(state, some=bool(counted)),
+            mean=_finish(aggregator, state, some=bool(counted)),
             cohort=len(nodes),
             counted=tuple(sorted(counted)),
             trained=tuple(sorted(peer.name for node, peer in asked.items() if node not in traffic.declined)),
@@ -107,14 +122,14 @@ class Rounds:
             refused=tuple(traffic.refused),
             example=example,
             example_sent=example_sent,
+            clipping_norm=_following(clip, within),
         )
 
-    def _finish(self, state: Any, *, some: bool) -> dict[str, Array] | None:
+    def _aggregator(self, clip: AdaptiveClip | None) -> UniformMean | PrivateSum:
         aggregator = self._plan.aggregator
-        if isinstance(aggregator, PrivateSum):
-            # a round without updates is a round of noise: skipping it would tell that nobody came
-            return aggregator.release(state, SecretStream())
-        return aggregator.finish(state) if some else None
+        if clip is None or not isinstance(aggregator, PrivateSum):
+            return aggregator
+        return replace(aggregator, mechanism=server_mechanism(self._plan.config, clip.clipping_norm))
 
     def _greet(self, nodes: Sequence[int], traffic: Traffic) -> None:
         config, public = self._plan.config.to_json(), self._own.key.public.hex()
@@ -160,7 +175,9 @@ class Rounds:
         traffic.up += len(content)
         yield node, content
 
-    def _outgoing(self, asked: Mapping[int, Peer], sent: Mapping[int, Parcel], round_number: int) -> dict[int, bytes]:
+    def _outgoing(
+        self, asked: Mapping[int, Peer], sent: Mapping[int, Parcel], round_number: int, clip: AdaptiveClip | None
+    ) -> dict[int, bytes]:
         """Return the message of each client."""
         codec = self._plan.downlink.digest()
         header = {"run": self._own.run, "round": round_number}
@@ -168,7 +185,8 @@ class Rounds:
         for node, peer in asked.items():
             frame = sent[node].frame
             limit = self._links.get(node, Link()).max_bytes(self._plan.config.server.upload_seconds)
-            inner = pack(Frame({**frame.header, **({"max_bytes": limit} if limit else {})}, frame.parts))
+            more = ({"max_bytes": limit} if limit else {}) | ({"clipping_norm": clip.clipping_norm} if clip else {})
+            inner = pack(Frame({**frame.header, **more}, frame.parts))
             outgoing[node] = pack(Frame(header, (self._own.seal(peer, inner, round_number, codec),)))
         return outgoing
 
@@ -177,13 +195,12 @@ class Rounds:
         if self._plan.config.server.upload_seconds is not None and isinstance(busy, float):
             self._links[node] = self._links.get(node, Link()).observe(num_bytes, elapsed, busy)
 
-    def _payload(self, peer: Peer, content: bytes, round_number: int) -> tuple[bytes, int]:
-        """Return a client's encoded update, and the weight of it."""
+    def _inner(self, peer: Peer, content: bytes, round_number: int) -> Frame:
+        """Return a client's encoded update and what it says about it."""
         inner = unpack(self._own.open(peer, _accepted(content), round_number, self._plan.uplink.digest()))
         if len(inner.parts) != 1:
             raise FedcompError(f"expected one encoded update, got {len(inner.parts)} parts")
-        weighted = self._plan.config.server.weighting == "examples"
-        return inner.parts[0], inner.number("num_examples") if weighted else 1
+        return inner
 
     def _decode(self, payload: bytes, reference: Arrays) -> dict[str, Array]:
         return self._plan.uplink.decode(payload, max_values=num_values(reference), reference=reference)
@@ -196,6 +213,26 @@ class Rounds:
 
     def _name(self, node: int) -> str:
         return self._peers[node].name if node in self._peers else f"node {node}"
+
+
+def _finish(aggregator: UniformMean | PrivateSum, state: Any, *, some: bool) -> dict[str, Array] | None:
+    if isinstance(aggregator, PrivateSum):
+        # a round without updates is a round of noise: skipping it would tell that nobody came
+        return aggregator.release(state, SecretStream())
+    return aggregator.finish(state) if some else None
+
+
+def _following(clip: AdaptiveClip | None, within: Sequence[bool]) -> float:
+    """Return the bound of the next round, or 0 if none moves."""
+    return clip.following(sum(within), len(within) - sum(within), SecretStream()) if clip else 0.0
+
+
+def _bit(inner: Frame) -> bool:
+    """Return whether a client's norm was within the bound; anything but one bit would move the sum too far."""
+    value = inner.number("within")
+    if value not in (0, 1):
+        raise FedcompError(f"expected within to be 0 or 1, got {reprlib.repr(value)}")
+    return bool(value)
 
 
 def _accepted(content: bytes) -> Frame:

@@ -43,8 +43,10 @@ _ZERO = {
     "seconds": 0.0,
     "trained": {},
     "counted": {},
+    "clipping_norm": 0.0,
 }
-"""Running sums; by client, in how many rounds it may have released an update, and in how many that was counted."""
+"""Running sums; by client, in how many rounds it may have released an update, and in how many that was counted; and the
+bound of the next round where that moves."""
 
 
 def server_app(observer: Observer | None = None) -> ServerApp:
@@ -92,18 +94,20 @@ def carry_out(
     account = account_of(plan, run)
     for number in range(checkpoint.round + 1, plan.config.rounds + 1):
         started = time.perf_counter()
-        account.charge(number)
-        outcome = rounds.run(number, _cohort(plan, nodes, number), checkpoint.server_model)
+        bound = checkpoint.totals["clipping_norm"]
+        account.charge(number, bound)
+        outcome = rounds.run(number, _cohort(plan, nodes, number), checkpoint.server_model, bound)
         if outcome.cohort and not outcome.counted and not checkpoint.totals["counted"]:
             reasons = "; ".join(f"{item['client']}: {item['reason']}" for item in outcome.refused[:3])
             raise RunError(f"round {number} counted no update of {outcome.cohort} clients asked: {reasons or 'none'}")
         server_model = _advance(plan, checkpoint.server_model, outcome, number)
         released = {"trained": account.releasing(outcome.trained), "counted": outcome.counted}
         by_client = {name: _tally(checkpoint.totals[name], names) for name, names in released.items()}
+        kept = {**by_client, "clipping_norm": outcome.clipping_norm}
         epsilon = epsilons[max(by_client["trained"].values(), default=0)] if plan.private else None
         row = _row(plan, number, outcome, server_model, epsilon)
         row["seconds"] = round(time.perf_counter() - started, 4)
-        checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row, by_client))
+        checkpoint = Checkpoint(number, server_model, _add(checkpoint.totals, row, kept))
         run.append_metrics(row)
         if number == plan.config.rounds and outcome.example:
             run.write_json("bytes.json", _bytes_of(plan, outcome, num_values(server_model.model)))
@@ -213,8 +217,7 @@ def _tally(counts: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
     return {**counts, **{name: counts.get(name, 0) + 1 for name in names}}
 
 
-def _add(
-    totals: Mapping[str, Any], row: Mapping[str, Any], by_client: Mapping[str, Mapping[str, int]]
-) -> dict[str, Any]:
+def _add(totals: Mapping[str, Any], row: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the totals with a row in them; what is ``kept`` replaces what was there."""
     counted = {**row, "refused": len(row["refused"])}
-    return {**{name: value + counted[name] for name, value in totals.items() if name not in by_client}, **by_client}
+    return {**{name: value + counted[name] for name, value in totals.items() if name not in kept}, **kept}

@@ -1,6 +1,7 @@
 """Differential privacy: mechanisms that say what they did, samplers that say what they drew, and what it all costs."""
 
 from fedcomp.privacy.accounting import epsilon
+from fedcomp.privacy.adaptive_clip import AdaptiveClip
 from fedcomp.privacy.budget import Budget, BudgetExceeded
 from fedcomp.privacy.calibration import calibrate_noise_multiplier, epsilon_schedule
 from fedcomp.privacy.entry import Charge, Entry, LedgerError
@@ -12,6 +13,7 @@ from fedcomp.privacy.sampling import CohortSampler, PoissonSampler
 from fedcomp.privacy.spent import PrivacySpent
 
 __all__ = [
+    "AdaptiveClip",
     "Budget",
     "BudgetExceeded",
     "Charge",

@@ -1,12 +1,16 @@
 """Mode central: one shared account charged before each round, secret cohorts, noise in rounds that nobody came to."""
 
+import math
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from runs import Meddler, global_model, go, start, tiny
 
 from fedcomp.config import config_from_dict
-from fedcomp.errors import ConfigError
+from fedcomp.errors import ConfigError, FedcompError
 from fedcomp.flower import rounds, server
+from fedcomp.flower.messages import Frame
 from fedcomp.plan import make_plan
 from fedcomp.privacy import BudgetExceeded, FileLedger
 
@@ -50,7 +54,7 @@ def test_one_client_cannot_move_the_model_farther_than_the_bound(tmp_path, monke
     go(first)
     start_model = make_plan(config).initial_model()
     honest = global_model(first)
-    monkeypatch.setattr("fedcomp.flower.client.server_mechanism", lambda _: Unclipped())
+    monkeypatch.setattr("fedcomp.flower.client.server_mechanism", lambda *_: Unclipped())
     second = start(config, tmp_path / "without")
     go(second)
     moved = {name: np.abs(global_model(second)[name] - honest[name]).max() for name in honest}
@@ -136,6 +140,44 @@ def _killed_in_round_2(self, checkpoint):
 
 
 _SAVE = server.RunDirectory.save_checkpoint
+
+
+ADAPTIVE = {**CLIENT, "clipping_norm": 0.01, "clipping_quantile": 0.5, "clipping_bit_noise": 0.5}
+
+
+def test_a_bound_that_moves_is_used_by_all_and_written_down(tmp_path):
+    """All norms are above the bound, so it rises by the rate times the quantile, but for its noise, each round."""
+    run = start(central({**ADAPTIVE, "clipping_rate": 1.0}), tmp_path / "run")
+    go(run)
+    charges = [entry.charge for entry in FileLedger(run.path / "ledger.jsonl").entries()]
+    bounds = [charge.sensitivity for charge in charges]
+    assert bounds[0] == 0.01
+    assert all(0.2 < math.log(after / before) < 0.9 for before, after in pairwise(bounds))
+    multiplier = (0.1**-2 - (2 * 0.5) ** -2) ** -0.5
+    assert [charge.noise_std / charge.sensitivity for charge in charges] == pytest.approx([multiplier] * 3)
+    assert len({charge.event for charge in charges}) == 1, "sum and bits are one event, whatever the bound"
+    following = run.load_checkpoint().totals["clipping_norm"]
+    assert following > bounds[-1]
+
+
+def test_the_bound_survives_a_restart(tmp_path, monkeypatch):
+    run = start(central(ADAPTIVE), tmp_path / "run")
+    monkeypatch.setattr("fedcomp.run_files.RunDirectory.save_checkpoint", _killed_in_round_2)
+    with pytest.raises(KeyboardInterrupt):
+        go(run)
+    monkeypatch.undo()
+    moved = run.load_checkpoint().totals["clipping_norm"]
+    assert moved > 0.01
+    go(run)
+    charges = [entry.charge for entry in FileLedger(run.path / "ledger.jsonl").entries()]
+    assert [charge.sensitivity for charge in charges[1:3]] == [moved, moved]
+
+
+def test_a_client_that_says_more_than_one_bit_is_refused():
+    assert rounds._bit(Frame({"within": 1}))
+    for value in (2, -1, True, 10**6, 0.5, "1", None):
+        with pytest.raises(FedcompError):
+            rounds._bit(Frame({"within": value}))
 
 
 @pytest.mark.parametrize(
