@@ -210,6 +210,15 @@ def config_from_dict(tree: Mapping[str, Any], source: str = "config") -> Config:
     return _validate(dict(tree) if isinstance(tree, Mapping) else tree, source, [])
 
 
+def config_from_json(text: str) -> Config:
+    """Return the config in a JSON text from anywhere; raises ``ConfigError`` as ``load_config`` does."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"not JSON: {error}"]) from error
+    return config_from_dict(tree)
+
+
 def _validate(tree: Any, source: str, problems: list[str]) -> Config:
     try:
         config = Config.model_validate(tree)

@@ -5,7 +5,6 @@ once; after a plan exists, nothing about the order of a round is decided anywher
 """
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from fedcomp.aggregation import ExampleWeightedMean, PrivateSum, UniformMean
 from fedcomp.arrays import Array, digest
 from fedcomp.codecs import Codec, codec_from_config
 from fedcomp.codecs.modes import stages_that_do_not_fit
-from fedcomp.config import CodecSpec, Config, config_from_dict
+from fedcomp.config import CodecSpec, Config, config_from_json
 from fedcomp.errors import ConfigError, FedcompError
 from fedcomp.order import Order, check_order, sound_order
 from fedcomp.privacy import Budget, DpEvent, PrivacySpent, epsilon, epsilon_schedule
@@ -206,11 +205,7 @@ def plan_from_json(config_json: str) -> Plan:
     Raises:
         ConfigError: as ``make_plan``; also for a text that is no JSON.
     """
-    try:
-        tree = json.loads(config_json)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError([f"not JSON: {error}"]) from error
-    return make_plan(config_from_dict(tree))
+    return make_plan(config_from_json(config_json))
 
 
 def _training_problems(config: Config) -> list[str]:

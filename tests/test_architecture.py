@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "config", "files", "lazy", "memory", "observer", "rng", "threads"),
     ("codecs", "crypto", "privacy", "tasks"),
     ("aggregation", "evaluation", "shrink", "state", "training"),
-    ("audit", "order", "report", "terms"),
+    ("audit", "order", "policy", "report", "terms"),
     ("plan", "run_files"),
     ("forecast", "run_audit"),
     ("outcome",),

@@ -43,6 +43,7 @@ CANDIDATES = [
     "fixed",
     "examples",
     "each",
+    "client",
     "other",
 ]
 

@@ -20,6 +20,7 @@ from fedcomp.arrays import Array, Arrays
 from fedcomp.codecs import CodecContext
 from fedcomp.codecs.deltas import WHOLE, apply_deltas, model_name
 from fedcomp.codecs.importance import importance_of
+from fedcomp.config import Config, config_from_json
 from fedcomp.crypto import Channel, Header, KeyPair
 from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
 from fedcomp.errors import FedcompError
@@ -83,6 +84,7 @@ def _hello(frame: Frame, place: Place) -> Frame:
     server_key = _key(frame.text("server_key"))
     if place.server_key is not None and server_key != place.server_key:
         raise Refusal("the server's public key is not the pinned one (server-public-key)")
+    _obey(place, config_from_json(config_json))
     plan = plan_from_json(config_json)
     if plan.digest() != frame.text("plan"):
         raise Refusal(f"plans differ: the server's is {frame.text('plan')[:16]}, ours is {plan.digest()[:16]}")
@@ -107,6 +109,11 @@ def _hello(frame: Frame, place: Place) -> Frame:
     return Frame({"client": place.name, "public_key": public, **known})
 
 
+def _obey(place: Place, config: Config) -> None:
+    if broken := place.policy.problems(config):
+        raise Refusal(f"the policy of this client does not allow it: {'; '.join(broken)}")
+
+
 def _key(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
@@ -119,6 +126,7 @@ def _train(frame: Frame, place: Place) -> Frame:
     began = time.monotonic()
     memory = _remember(place, frame.text("run"))
     round_number, plan = frame.number("round"), memory.plan
+    _obey(place, plan.config)
     if round_number < memory.replied:
         raise Refusal(f"round {round_number} is replayed: round {memory.replied} was already answered")
     inner = unpack(_open(memory, frame, place.name, round_number))
@@ -264,7 +272,7 @@ def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Spl
     place.ledger.compose(
         plan.subject(place.name),
         plan.round_event,
-        budget=plan.budget,
+        budget=place.policy.budget(plan.budget, privacy.delta),
         run=memory.run,
         server_round=round_number,
         release=f"update/{memory.session}",

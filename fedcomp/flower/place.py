@@ -18,6 +18,7 @@ from flwr.app import Context
 from fedcomp.crypto import KeyPair, public_key_from_text
 from fedcomp.crypto.at_rest import StorageCipher
 from fedcomp.errors import ConfigError, RunError
+from fedcomp.policy import NO_POLICY, Policy, load_policy
 from fedcomp.privacy import FileLedger
 from fedcomp.state import ClientState, DirectoryClientState, SqliteClientState
 
@@ -38,6 +39,8 @@ class Place:
     directory: Path
     uplink_bytes: int | None
     """What this device's link carries in a round, if it says so."""
+    policy: Policy
+    """What runs must keep to."""
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -86,6 +89,7 @@ def find_place(context: Context) -> Place:
         server_key=public_key_from_text(pinned) if pinned else None,
         directory=Path(str(directory)),
         uplink_bytes=_uplink_bytes(node.get("uplink-bytes")),
+        policy=load_policy(Path(str(node["policy-file"]))) if node.get("policy-file") else NO_POLICY,
     )
 
 

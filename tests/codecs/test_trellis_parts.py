@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fedcomp.codecs.base import PayloadError
 from fedcomp.codecs.cursor import Cursor
+from fedcomp.codecs.trellis.blocks import Blocks
 from fedcomp.codecs.trellis.classes import choose_classes
 from fedcomp.codecs.trellis.lanes import LaneDecoder, encode_lanes
 from fedcomp.codecs.trellis.levels import Levels, dump_levels
@@ -96,22 +97,52 @@ def blocks_of(scales: list[float], seed: int = 0) -> np.ndarray:
     return (noise * np.array(scales)[:, None]).astype(np.float32)
 
 
+def classes_of(values: np.ndarray, step: float) -> list[int]:
+    return choose_classes(Blocks(values.reshape(-1)).scales(), step).tolist()
+
+
 def test_one_scale_is_one_class_and_silence_is_none() -> None:
-    assert choose_classes(blocks_of([1.0] * 1000), 0.5, 0).tolist() == [1] * 1000
-    assert choose_classes(blocks_of([1e-3] * 3), 0.5, 0).tolist() == [0] * 3
-    assert choose_classes(blocks_of([]), 0.5, 0).tolist() == []
+    assert classes_of(blocks_of([1.0] * 1000), 0.5) == [1] * 1000
+    assert classes_of(blocks_of([1e-3] * 3), 0.5) == [0] * 3
+    assert classes_of(blocks_of([]), 0.5) == []
 
 
 def test_scales_far_apart_are_classes_where_a_table_pays() -> None:
-    classes = choose_classes(blocks_of([1.0] * 200 + [8.0] * 200 + [0.01] * 50), 0.5, 0)
-    assert classes.tolist() == [1] * 200 + [2] * 200 + [0] * 50
-    assert choose_classes(blocks_of([1.0, 1.2]), 0.5, 0).tolist() == [1, 1]
+    classes = classes_of(blocks_of([1.0] * 200 + [8.0] * 200 + [0.01] * 50), 0.5)
+    assert classes == [1] * 200 + [2] * 200 + [0] * 50
+    assert classes_of(blocks_of([1.0, 1.2]), 0.5) == [1, 1]
+    assert classes_of(blocks_of([1.0, 1.25] * 20), 0.1) == [1] * 40
+    assert set(classes_of(blocks_of([1.0, 1.5] * 20), 0.1)) == {1, 2}
 
 
 def test_what_pads_the_last_block_does_not_make_it_a_class() -> None:
-    values = blocks_of([1.0] * 400)
-    values[-1, 30:] = 0
-    assert choose_classes(values, 0.1, BLOCK - 30)[-1] == 1
-    values = blocks_of([1.0] * 100 + [0.13] * 100)
-    values[-1, :30], values[-1, 30:] = 1.5, 0
-    assert choose_classes(values, 0.1, BLOCK - 30)[-1] == 2
+    values = blocks_of([1.0] * 400).reshape(-1)[: -BLOCK + 30]
+    assert classes_of(values, 0.1)[-1] == 1
+    values = blocks_of([1.0] * 100 + [0.13] * 100).reshape(-1)[: -BLOCK + 30]
+    values[-30:] = 1.5
+    assert classes_of(values, 0.1)[-1] == 2
+
+
+def test_blocks_are_those_of_the_values_filled_with_zeros() -> None:
+    values = blocks_of([1.0] * 5).reshape(-1)[:-100]
+    blocks, whole = Blocks(values), np.append(values, np.zeros(100, dtype=np.float32)).reshape(5, BLOCK)
+    assert len(blocks) == 5
+    for chosen in ([], [0, 1, 2], [1, 3], [4], [0, 4], [0, 1, 2, 3, 4]):
+        np.testing.assert_array_equal(blocks.take(np.array(chosen, dtype=np.intp)), whole[chosen].reshape(-1))
+    assert np.shares_memory(blocks.take(np.array([1, 2])), values)
+    scales = blocks.scales()
+    np.testing.assert_allclose(scales.means[:4], np.abs(whole[:4]).mean(axis=1), rtol=1e-5)
+    assert scales.means[4] == pytest.approx(np.abs(values[4 * BLOCK :]).mean(), rel=1e-5)
+    np.testing.assert_array_equal(scales.peaks, np.abs(whole).max(axis=1))
+    np.testing.assert_allclose(blocks.energies(np.array([1, 4])), np.square(whole[[1, 4]]).sum(axis=1), rtol=1e-5)
+
+
+def test_the_size_of_a_part_is_known_before_it_is_coded() -> None:
+    rng = np.random.default_rng(1)
+    for scale in (0.4, 9.0, 4000.0):
+        levels = np.rint(rng.normal(0, scale, 20_000)).astype(np.int64)
+        levels[::5000] = 40 * int(scale + 1)
+        part = make_part(along_one_path(levels), SHIFTS)
+        states, words = encode_lanes([part.batch], 4)
+        size = len(part.table.dump() + dump_levels(part.table, part.extras, part.low)) + 2 * len(words)
+        assert part.size == pytest.approx(size + 2 * len(states) - 4, rel=2e-3, abs=8)

@@ -55,6 +55,29 @@ def test_a_flower_run_equals_the_plain_loop_bit_for_bit(name, tmp_path):
         assert np.array_equal(got[key], array), key
 
 
+def test_a_client_with_a_policy_does_not_join_what_breaks_it(tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('tasks = ["another"]\nmax_epsilon = 1.0\n')
+    run = start(tiny(), tmp_path / "run")
+    place = {"state-dir": str(run.path), "policy-file": str(policy)}
+    with (
+        LocalGrid(client_app(), 3, node_config=place) as grid,
+        pytest.raises(RunError, match=r"tasks: expected one of \['another'\], got 'digits'; max_epsilon"),
+    ):
+        carry_out(grid, run, Observer())
+
+
+def test_a_policy_caps_what_a_run_may_spend(tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text("max_epsilon = 0.9\n")
+    run = start(private(), tmp_path / "run")
+    with LocalGrid(client_app(), 3, node_config={"state-dir": str(run.path), "policy-file": str(policy)}) as grid:
+        carry_out(grid, run, Observer())
+    rows = run.metrics()
+    assert [row["survivors"] for row in rows] == [3, 3, 0]
+    assert all("BudgetExceeded" in refused["reason"] for refused in rows[-1]["refused"])
+
+
 def test_the_comparison_notices_one_value_that_differs(tmp_path):
     run = start(tiny(), tmp_path / "run")
     go(run)
