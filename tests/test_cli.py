@@ -223,4 +223,4 @@ def test_a_full_disk_is_a_sentence(capsys, monkeypatch, tmp_path):
 def test_every_config_in_the_folder_can_be_planned(path):
     plan = make_plan(load_config(path))
     assert plan.config.name == path.stem
-    assert plan.private == (path.stem in {"demo", "digits"})
+    assert plan.private == (path.stem in {"demo", "digits", "trusted-server"})

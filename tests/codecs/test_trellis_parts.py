@@ -127,7 +127,7 @@ def test_blocks_are_those_of_the_values_filled_with_zeros() -> None:
     values = blocks_of([1.0] * 5).reshape(-1)[:-100]
     blocks, whole = Blocks(values), np.append(values, np.zeros(100, dtype=np.float32)).reshape(5, BLOCK)
     assert len(blocks) == 5
-    for chosen in ([], [0, 1, 2], [1, 3], [4], [0, 4], [0, 1, 2, 3, 4]):
+    for chosen in ([], [0, 1, 2], [1, 3], [4], [0, 4], [0, 0, 2], [4, 4], [0, 1, 2, 3, 4]):
         np.testing.assert_array_equal(blocks.take(np.array(chosen, dtype=np.intp)), whole[chosen].reshape(-1))
     assert np.shares_memory(blocks.take(np.array([1, 2])), values)
     scales = blocks.scales()

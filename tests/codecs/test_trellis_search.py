@@ -9,7 +9,7 @@ from fedcomp.codecs.trellis.bins import BINS_PER_STEP, COST_UNIT, HISTORY_BITS, 
 from fedcomp.codecs.trellis.blocks import Blocks
 from fedcomp.codecs.trellis.machine import BLOCK
 from fedcomp.codecs.trellis.model import PRICE_OF_BIT, Model
-from fedcomp.codecs.trellis.search import Group, find_numbers
+from fedcomp.codecs.trellis.search import Group, find_apart, find_numbers
 
 
 def a_lookup(rng: np.random.Generator, most: float = 5) -> Lookup:
@@ -18,9 +18,9 @@ def a_lookup(rng: np.random.Generator, most: float = 5) -> Lookup:
     return Lookup.of(costs, levels.astype(np.int32))
 
 
-def path_cost(lookup: Lookup, places: np.ndarray, parities: tuple[int, ...]) -> int:
+def path_cost(lookup: Lookup, places: np.ndarray, parities: tuple[int, ...], start: int = 0) -> int:
     """The cost of one path, relative to even levels of quantizer 0 throughout, from the definition of the trellis."""
-    b1 = b2 = b3 = cost = 0
+    b1, b2, b3, cost = start & 1, start >> 1 & 1, start >> 2, 0
     for place, parity in zip(places, parities, strict=True):
         cost += int(lookup.second[place]) * b2 + int(lookup.odd[b2, place]) * parity
         b1, b2, b3 = parity ^ b1 ^ b3, b1, b2
@@ -82,6 +82,27 @@ def test_the_largest_differences_of_costs_lead_no_path_astray(paths: int) -> Non
     for path in range(paths):
         along = np.concatenate([part[path::paths] for part in numbers])
         assert walk(along) == (along % 2).tolist()
+
+
+def test_groups_apart_have_paths_of_their_own_that_start_anywhere() -> None:
+    rng = np.random.default_rng(4)
+    values, lookups = rng.normal(0, 3, (3, BLOCK)).astype(np.float32), [a_lookup(rng) for _ in range(3)]
+    numbers = find_apart(values, lookups, BINS_PER_STEP, 8).reshape(3, 8, -1)
+    used = set()
+    for group, path in ((0, 0), (0, 31), (1, 5), (2, 17), (2, 31)):
+        along, here = numbers[group, :, path].astype(np.int64), values[group].reshape(8, -1)[:, path]
+        places, _ = Reader(BINS_PER_STEP, 8).read(here, np.empty(8, dtype=np.uint16))
+        parities = tuple(((along // 2 + 1) // 2 % 2).tolist())
+        cost, start = min((path_cost(lookups[group], places, parities, start), start) for start in range(8))
+        best = min(
+            path_cost(lookups[group], places, chosen, first)
+            for first, chosen in product(range(8), product((0, 1), repeat=8))
+        )
+        assert cost == best
+        used.add(start)
+    assert len(used) > 1
+    far = np.full((1, BLOCK), 1e6, dtype=np.float32)
+    assert find_apart(far, lookups[:1], BINS_PER_STEP, 8).min() > 10**6
 
 
 def test_signs_and_levels_beyond_the_table() -> None:

@@ -104,7 +104,7 @@ def num_lanes(draft: Draft) -> int:
     size = sum(plan.bits for plan in draft.plans) / 8
     values = sum(len(numbers) for numbers in draft.numbers)
     fewest = -(-sum(groups) // (MAX_STEPS - len(groups)))
-    return int(min(max(min(size / 250, values / 12000), fewest, 1), MAX_LANES))
+    return int(min(max(min(size / 300, values / 12000), fewest, 1), MAX_LANES))
 
 
 def _tables(draft: Draft) -> list[bytes]:

@@ -7,6 +7,7 @@ multiple of ``lanes``, so that a path is always in the same lane and a step know
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ Symbols = NDArray[np.uint16]
 LOWEST_STATE = 2**16
 SLOTS = 2**SYMBOL_BITS
 _WORD_BITS = 16
-_CHUNK = 2**16
+_CHUNK = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,51 +33,77 @@ class Batch:
 
 def encode_lanes(batches: Sequence[Batch], lanes: int) -> tuple[Words, NDArray[np.uint16]]:
     """Return the states of the lanes and the words in the order in which a decoder reads them."""
-    states = np.full(lanes, LOWEST_STATE, dtype=np.uint32)
+    rows = max((-(-len(batch.indices) // lanes) for batch in batches if lanes), default=0)
+    encoder = _Encoder(lanes, min(rows, max(_CHUNK // max(lanes, 1), 1)))
     words: list[NDArray[np.uint16]] = []
     for batch in reversed(batches):
         frequencies = batch.frequencies.astype(np.uint32)
         starts = np.cumsum(frequencies, axis=1, dtype=np.uint32) - frequencies
-        limits = (frequencies << np.uint32(32 - SYMBOL_BITS)) - np.uint32(1)
-        tables = tuple(t.reshape(-1) for t in (limits.T, frequencies.T, SLOTS - frequencies.T, starts.T))
-        height = max(_CHUNK // lanes, 1) * lanes
+        packed = (frequencies << np.uint32(16) | starts).T.reshape(-1)
+        height = encoder.rows * lanes
         starts_of_chunks = range((len(batch.indices) - 1) // height * height, -1, -height)
-        words += [_encode_chunk(states, batch.indices[at : at + height], tables) for at in starts_of_chunks]
-    return states, np.concatenate([np.empty(0, dtype=np.uint16), *reversed(words)])
+        words += [encoder.encode(batch.indices[at : at + height], packed) for at in starts_of_chunks]
+    return encoder.states, np.concatenate([np.empty(0, dtype=np.uint16), *reversed(words)])
 
 
-def _encode_chunk(states: Words, indices: Symbols, tables: tuple[Words, ...]) -> NDArray[np.uint16]:
-    """Code whole rows, the last of which may be short, into ``states``, in place, and return their words."""
-    lanes = len(states)
-    rows, rest = -(-len(indices) // lanes), len(indices) % lanes
-    places = indices.astype(np.intp)
-    looked_up = np.empty((4, rows * lanes), dtype=np.uint32)
-    for out, table, neutral in zip(looked_up, tables, (2**32 - 1, SLOTS, 0, 0), strict=True):
-        table.take(places, out=out[: len(places)], mode="clip")
+class _Encoder:
+    """Codes rows of values, the last ones first. All memory, and every view of a row of it, is made once."""
+
+    def __init__(self, lanes: int, rows: int) -> None:
+        """Take how many lanes there are, and the largest number of rows at a time."""
+        self.states, self.rows = np.full(lanes, LOWEST_STATE, dtype=np.uint32), rows
+        self._frequencies, self._starts, self._limits, self._complements = np.empty((4, rows, lanes), dtype=np.uint32)
+        self._places = np.empty(rows * lanes, dtype=np.intp)
+        # Row r of the history is the states after row r was coded, and row r + 1 those before it.
+        self._history = np.empty((rows + 1, lanes), dtype=np.uint32)
+        self._fits = np.empty((rows, lanes), dtype=np.bool_)
+        looked_up = self._limits, self._frequencies, self._complements, self._starts
+        self._steps = list(zip(*looked_up, self._fits, self._history[1:], self._history[:-1], strict=True))
+
+    def encode(self, indices: Symbols, packed: Words) -> NDArray[np.uint16]:
+        """Code whole rows, the last of which may be short, and return their words.
+
+        ``packed`` has for every index the frequency, times 2**16, and the start.
+        """
+        lanes, size = len(self.states), len(indices)
+        rows = -(-size // lanes)
+        self._look_up(indices, packed, rows)
+        history, fits = self._history[: rows + 1], self._fits[:rows]
+        history[-1] = self.states
+        self._walk(self._steps[rows - 1 :: -1] if rows else [])
+        self.states[:] = history[0]
+        fits.reshape(-1)[size:] = True
+        return history[1:].reshape(-1).take(np.flatnonzero(~fits)).astype(np.uint16)
+
+    def _look_up(self, indices: Symbols, packed: Words, rows: int) -> None:
+        size, every = len(indices), rows * len(self.states)
+        places = self._places[:size]
+        places[:] = indices
+        frequencies, starts, limits, complements = (
+            each.reshape(-1)[:every] for each in (self._frequencies, self._starts, self._limits, self._complements)
+        )
+        packed.take(places, out=frequencies[:size], mode="clip")
         # Frequency SLOTS and start 0 leave a state as it is: what is missing in the last row is filled with them.
-        out[len(places) :] = neutral
-    by_row = looked_up.reshape(4, rows, lanes).transpose(1, 0, 2)[::-1]
-    # Row r + 1 of ``history`` is the states before row r was coded; the first is what remains.
-    history = np.empty((rows + 1, lanes), dtype=np.uint32)
-    history[-1] = states
-    full_rows, width = np.empty((rows, lanes), dtype=np.bool_), np.full(lanes, _WORD_BITS, dtype=np.uint32)
-    scratch, kept = np.empty_like(states), np.empty_like(states)
-    # Positional outputs: a keyword costs as much as the arithmetic on a few dozen lanes.
-    for looked, full, old, new in zip(by_row, full_rows[::-1], history[:0:-1], history[-2::-1], strict=True):
-        limit, frequency, complement, start = looked
-        np.greater(old, limit, full)
-        np.multiply(full, width, scratch)
-        np.right_shift(old, scratch, kept)
-        # state // f * SLOTS + state % f + start, with one multiplication
-        np.floor_divide(kept, frequency, scratch)
-        np.multiply(scratch, complement, scratch)
-        np.add(kept, scratch, kept)
-        np.add(kept, start, new)
-    states[:] = history[0]
-    low = history[1:]
-    if rest:
-        full_rows[-1, rest:] = False
-    return low[full_rows].astype(np.uint16)
+        frequencies[size:] = SLOTS << 16
+        np.bitwise_and(frequencies, np.uint32(0xFFFF), starts)
+        np.right_shift(frequencies, np.uint32(16), frequencies)
+        np.left_shift(frequencies, np.uint32(32 - SYMBOL_BITS), limits)
+        np.subtract(limits, np.uint32(1), limits)
+        np.subtract(np.uint32(SLOTS), frequencies, complements)
+
+    def _walk(self, steps: Sequence[tuple[NDArray[Any], ...]]) -> None:
+        kept, scratch = np.empty_like(self.states), np.empty_like(self.states)
+        width, copy = np.full(len(kept), _WORD_BITS, dtype=np.uint32), np.copyto
+        # Positional outputs: a keyword costs as much as the arithmetic on a few dozen lanes.
+        for limit, frequency, complement, start, fits, old, new in steps:
+            np.less_equal(old, limit, fits)
+            np.right_shift(old, width, kept)
+            copy(kept, old, where=fits)
+            # state // f * SLOTS + state % f + start, with one multiplication
+            np.floor_divide(kept, frequency, scratch)
+            np.multiply(scratch, complement, scratch)
+            np.add(kept, scratch, kept)
+            np.add(kept, start, new)
 
 
 class LaneDecoder:

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcomp.codecs.entropy.hazards import fit_hazards
+from fedcomp.codecs.entropy.tables import SYMBOL_BITS
 from fedcomp.codecs.trellis.lanes import Batch
 from fedcomp.codecs.trellis.machine import Ints
 from fedcomp.codecs.trellis.search import Numbers
 from fedcomp.codecs.trellis.table import MAX_TOP, Table
 
-_TYPICAL_WITHOUT_LOW_BITS, _SAMPLE = 17, 2**14
+_TYPICAL_WITHOUT_LOW_BITS, _SAMPLE = 17, 2**11
 _ESCAPE_BITS = 6.0
 _CAP = 2**16 - 1
 _CHUNK = 2**16
@@ -20,12 +22,26 @@ _CHUNK = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What is coded of one class: its table, what goes beside the lanes, and what goes through them."""
+    """What is coded of one class: its table, what goes beside the lanes, and what goes through them.
+
+    ``bits`` is about how many of them the lanes take.
+    """
 
     table: Table
     extras: NDArray[np.uint32]
-    low: NDArray[np.uint32]
+    low: NDArray[Any]
     batch: Batch
+    bits: float
+
+    @property
+    def coded_bits(self) -> float:
+        """About how many bits it takes, but for the table."""
+        return self.bits + len(self.extras) * self.table.extra_bits + len(self.low) * self.table.low_bits
+
+    @property
+    def size(self) -> float:
+        """About how many bytes all of it takes, without the states of the lanes."""
+        return self.coded_bits / 8 + len(self.table.dump())
 
 
 def make_part(numbers: Numbers, shifts: Ints) -> Part:
@@ -34,9 +50,10 @@ def make_part(numbers: Numbers, shifts: Ints) -> Part:
     What the numbers are is spoilt: there is no second array of their size.
     """
     # The third quartile: outliers are for extra numbers, not for low bits of all the others.
-    typical = float(np.quantile(numbers[:: -(-len(numbers) // _SAMPLE)], 0.75))
+    sample = numbers[:: -(-len(numbers) // _SAMPLE)]
+    typical = int(np.partition(sample, len(sample) * 3 // 4)[len(sample) * 3 // 4])
     low_bits = max(int(np.ceil(np.log2(max(typical, 1) / (4 * _TYPICAL_WITHOUT_LOW_BITS)))), 0)
-    low = _split(numbers, low_bits) if low_bits else np.empty(0, dtype=np.uint32)
+    low = _split(numbers, low_bits) if low_bits else np.empty(0, dtype=np.uint8)
     counts = _count(numbers)
     top = _choose_top(counts.sum(axis=0))
     extras = np.empty(0, dtype=np.uint32)
@@ -45,23 +62,27 @@ def make_part(numbers: Numbers, shifts: Ints) -> Part:
         counts = _count(numbers)
     parameters = (_fit(counts[0], top), _fit(counts[1], top))
     table = Table(low_bits, top, int(extras.max(initial=0)).bit_length(), shifts, parameters)
-    return Part(table, extras, low, Batch(numbers.astype(np.uint16, copy=False), table.frequencies()))
+    batch = Batch(numbers.astype(np.uint16, copy=False), table.frequencies())
+    return Part(table, extras, low, batch, _coded_bits(counts, batch.frequencies))
 
 
-def _chunks(numbers: Numbers) -> Iterator[Numbers]:
+def _chunks(numbers: NDArray[Any]) -> Iterator[NDArray[Any]]:
     yield from (numbers[at : at + _CHUNK] for at in range(0, len(numbers), _CHUNK))
 
 
-def _split(numbers: Numbers, low_bits: int) -> NDArray[np.uint32]:
+def _split(numbers: Numbers, low_bits: int) -> NDArray[Any]:
     """Turn numbers into those of the high parts, in place, and return the low bits."""
-    lows = np.empty(len(numbers), dtype=np.uint32)
+    lows = np.empty(len(numbers), dtype=np.min_scalar_type((1 << low_bits) - 1))
+    signed = np.int16 if numbers.dtype == np.uint16 else np.int32
+    one, half, sign = signed(1), signed(1 << (low_bits - 1)), signed(8 * numbers.itemsize - 1)
     for part, low in zip(_chunks(numbers), _chunks(lows), strict=True):
-        wide = part.astype(np.int32)
-        level = (wide >> 2) ^ -((wide >> 1) & 1)
-        level += 1 << (low_bits - 1)
-        low[:] = level & ((1 << low_bits) - 1)
-        level >>= low_bits
-        part[:] = 2 * ((level << 1) ^ (level >> 31)) + (wide & 1)
+        zigzag = (part >> part.dtype.type(1)).view(signed)
+        level = (zigzag >> one) ^ -(zigzag & one)
+        level += half
+        np.bitwise_and(level, signed((1 << low_bits) - 1), out=low, casting="unsafe")
+        level >>= signed(low_bits)
+        part &= part.dtype.type(1)
+        part |= (((level << one) ^ (level >> sign)) << one).view(part.dtype)
     return lows
 
 
@@ -79,7 +100,7 @@ def _count(numbers: Numbers) -> Ints:
     # Magnitude m has the numbers 4m - 2 ... 4m + 1: two signs of two quantizers.
     counts = np.zeros(4 * ((last + 2) // 4 + 1), dtype=np.int64)
     for part in _chunks(numbers):
-        found = np.bincount(np.minimum(part, last))
+        found = np.bincount(part if part.dtype == np.uint16 else np.minimum(part, last))
         counts[2 : 2 + len(found)] += found
     halves = counts.reshape(-1, 2, 2)
     by_quantizer: Ints = (halves[:, 0] + halves[:, 1]).T
@@ -98,4 +119,13 @@ def _choose_top(counts: Ints) -> int:
 
 def _fit(counts: Ints, top: int) -> bytes:
     # One magnitude more than have been seen counts as seen once: the tail must not look like what comes before it.
-    return fit_hazards(np.append(np.trim_zeros(counts, "b"), 1)[: top + 1])
+    seen = np.flatnonzero(counts)
+    last = int(seen[-1]) + 1 if len(seen) else 0
+    return fit_hazards(np.append(counts[:last], 1)[: top + 1])
+
+
+def _coded_bits(counts: Ints, frequencies: Ints) -> float:
+    """Return the bits of symbols by how often each quantizer has each magnitude, both signs alike."""
+    bits = SYMBOL_BITS - np.log2(frequencies[:, : 2 * counts.shape[1] - 1])
+    of_signs = (bits[:, 1::2] + bits[:, 2::2]) / 2
+    return float(counts[:, 0] @ bits[:, 0]) + float((counts[:, 1:] * of_signs).sum())

@@ -5,24 +5,27 @@ Value j of a group is on path j mod ``paths``, as in the coded stream, and a pat
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcomp.codecs.trellis.bins import Bytes, Floats, Lookup, Reader
+from fedcomp.codecs.trellis.bins import TABLE_BINS, Bytes, Floats, Lookup, Reader
+from fedcomp.codecs.trellis.blocks import Blocks, Indices
 from fedcomp.codecs.trellis.machine import BLOCK
-from fedcomp.codecs.trellis.paths import Paths
+from fedcomp.codecs.trellis.paths import ROWS, Paths
 
 Numbers = NDArray[np.uint16] | NDArray[np.uint32]
-_CHUNK, _WIDTH = 2**16, 4096
+MOST_PATHS = 2**13
+_CHUNK, _LEAST_CHUNK = 2**16, 2**14
+"""Values at a time: what is made of them stays in the cache; and of few values not so many that memory counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Blocks that share a table, as indices into the values, and what their values cost and become."""
+    """Blocks that share a table, as rising indices into the values, and what their values cost and become."""
 
-    blocks: NDArray[np.intp]
+    blocks: Indices
     lookup: Lookup
 
     @property
@@ -36,100 +39,139 @@ class _Span(NamedTuple):
 
     group: int
     start: int
-    rows: int
+    stop: int
     width: int
 
 
-def find_numbers(values: Floats, groups: Sequence[Group], scale: float, paths: int) -> list[Numbers]:
+def find_numbers(blocks: Blocks, groups: Sequence[Group], scale: float, paths: int) -> list[Numbers]:
     """Return what the cheapest paths choose: twice the interleaved level plus the quantizer of every value, by group.
 
     Args:
-        values: shape (blocks, 256).
+        blocks: where the values are.
         groups: in the order of the coded stream.
         scale: bins per unit of value.
         paths: how many.
     """
     spans = _spans(groups, paths)
-    source = _Source(values, groups)
-    reader = Reader(scale, max((span.rows * span.width for span in spans), default=0))
-    decisions, final = _forward(source, groups, reader, spans, paths)
-    numbers: list[Numbers] = [np.empty(group.size, dtype=np.uint16) for group in groups]
-    state = _State(final)
+    reader = Reader(scale, max((span.stop - span.start for span in spans), default=0))
+    numbers: list[Any] = [np.empty(group.size, dtype=np.uint16) for group in groups]
+    rows = max(((span.stop - span.start) // span.width for span in spans), default=0)
+    walk, histories, near = Paths(paths, rows), [], []
+    for span in spans:
+        # Until the way back the place of a number holds the bin of its value.
+        codes: NDArray[np.uint16] = numbers[span.group][span.start : span.stop]
+        places, all_near = reader.read(_take(blocks, groups, span), codes)
+        histories.append(walk.advance(places, span.width, groups[span.group].lookup))
+        near.append(all_near)
+    states = walk.best()
     for span in reversed(spans):
-        quantizer, parity = state.back(decisions.pop(), span.width)
-        found = reader.number(source.take(span), quantizer, parity, groups[span.group].lookup)
-        if numbers[span.group].dtype == np.uint16 and int(found.max()) >= 2**16:
-            numbers[span.group] = numbers[span.group].astype(np.uint32)
-        numbers[span.group][span.start : span.start + len(found)] = found
+        subsets = _subsets(states, histories.pop(), (span.stop - span.start) // span.width)
+        place = numbers[span.group][span.start : span.stop]
+        place[:] = reader.number(place.astype(np.uint16, copy=False), subsets, groups[span.group].lookup)
+        if not near.pop():
+            more = reader.beyond(_take(blocks, groups, span))
+            numbers[span.group] = _added(numbers[span.group], span, more)
+    return numbers
+
+
+def find_apart(values: Floats, lookups: Sequence[Lookup], scale: float, rows: int) -> NDArray[np.uint32]:
+    """Return numbers as ``find_numbers`` does, of groups that have paths of their own, which may start in any state.
+
+    For samples: short paths that stand for longer ones, and many small groups in the time of one.
+
+    Args:
+        values: of every group as many, shape (groups, size).
+        lookups: one a group.
+        scale: bins per unit of value.
+        rows: how many there are on each path, a divisor of the size.
+    """
+    groups, size = values.shape
+    # By row, group and path.
+    arranged = np.ascontiguousarray(values.reshape(groups, rows, -1).transpose(1, 0, 2))
+    paths, number = arranged[0].size, np.arange(groups, dtype=np.intp)[:, None]
+    height = min(max(_LEAST_CHUNK // paths // ROWS, 1) * ROWS, rows)
+    reader, joined = Reader(scale, height * paths), Lookup.joined(lookups)
+    walk, codes = Paths(paths, height, anywhere=True), np.empty(arranged.shape, dtype=np.uint16)
+    histories, chunks = [], [slice(at, min(at + height, rows)) for at in range(0, rows, height)]
+    for chunk in chunks:
+        places, _ = reader.read(arranged[chunk].reshape(-1), codes[chunk].reshape(-1))
+        places.reshape(-1, groups, paths // groups)[:] += number * TABLE_BINS
+        histories.append(walk.advance(places, paths, joined))
+    found, states = np.empty(arranged.shape, dtype=np.uint32), walk.best()
+    for chunk in reversed(chunks):
+        subsets = _subsets(states, histories.pop(), chunk.stop - chunk.start).reshape(codes[chunk].shape)
+        wanted = (codes[chunk].astype(np.intp) << 2 | subsets) + number * (8 * TABLE_BINS)
+        found[chunk] = joined.numbers.take(wanted)
+        found[chunk] += reader.beyond(arranged[chunk].reshape(-1)).astype(np.uint32).reshape(wanted.shape)
+    return found.transpose(1, 0, 2).reshape(groups, size)
+
+
+def _added(numbers: Numbers, span: _Span, more: NDArray[np.int32]) -> Numbers:
+    """Return numbers with something more in a span, wider where that does not fit."""
+    part = numbers[span.start : span.stop]
+    if numbers.dtype == np.uint16 and int(part.max()) + int(more.max()) >= 2**16:
+        numbers = numbers.astype(np.uint32)
+        part = numbers[span.start : span.stop]
+    np.add(part, more, part, casting="unsafe")
     return numbers
 
 
 def _spans(groups: Sequence[Group], paths: int) -> list[_Span]:
-    spans, height = [], max(_CHUNK // max(paths, 1), 1)
+    most = min(_CHUNK, max(sum(group.size for group in groups) // 8, _LEAST_CHUNK))
+    spans, height = [], max(most // max(paths, 1) // ROWS, 1) * ROWS * paths
     for index, group in enumerate(groups):
-        full, rest = divmod(group.size, paths)
-        spans += [_Span(index, row * paths, min(height, full - row), paths) for row in range(0, full, height)]
-        if rest:
-            spans.append(_Span(index, full * paths, 1, rest))
+        whole = group.size // paths * paths
+        spans += [_Span(index, at, min(at + height, whole), paths) for at in range(0, whole, height)]
+        if whole < group.size:
+            spans.append(_Span(index, whole, group.size, group.size - whole))
     return spans
 
 
-class _Source:
-    """Values of blocks in the order of the groups."""
-
-    def __init__(self, values: Floats, groups: Sequence[Group]) -> None:
-        self._values, self._groups = values, groups
-
-    def take(self, span: _Span) -> Floats:
-        count, blocks = span.rows * span.width, self._groups[span.group].blocks
-        first, last = span.start // BLOCK, -(-(span.start + count) // BLOCK)
-        at = span.start - first * BLOCK
-        taken: Floats = self._values.take(blocks[first:last], axis=0).reshape(-1)[at : at + count]
-        return taken
+def _take(blocks: Blocks, groups: Sequence[Group], span: _Span) -> Floats:
+    """Return the values of a span."""
+    first, last = span.start // BLOCK, -(-span.stop // BLOCK)
+    return blocks.take(groups[span.group].blocks[first:last])[span.start - first * BLOCK : span.stop - first * BLOCK]
 
 
-def _forward(
-    source: _Source, groups: Sequence[Group], reader: Reader, spans: Sequence[_Span], paths: int
-) -> tuple[list[Bytes], Bytes]:
-    """Return the decisions of every span, and the cheapest final state of every path."""
-    width = -(-paths // max(1, round(paths / _WIDTH)))
-    rows = max((span.rows for span in spans), default=0)
-    columns = [Paths(at, min(at + width, paths), rows) for at in range(0, paths, width)]
-    decisions = []
-    for span in spans:
-        bins = reader.read(source.take(span)).reshape(span.rows, span.width)
-        decided = np.empty(bins.shape, dtype=np.uint8)
-        for column in columns:
-            if column.start < span.width:
-                part = slice(column.start, min(column.stop, span.width))
-                column.advance(bins[:, part], groups[span.group].lookup, decided[:, part])
-        decisions.append(decided)
-    return decisions, np.concatenate([column.best() for column in columns])
+def _subsets(states: Bytes, history: Bytes, rows: int) -> Bytes:
+    """Return the subset, 2 quantizer + parity, of the values of a span, going back through all its rows.
+
+    ``states`` are those of all paths after it, and in the end before it.
+    """
+    width, count = history.shape[2], len(history)
+    states = states[:width]
+    found = np.empty((count + 1, width), dtype=np.uint8)
+    places, within = np.empty(width, dtype=np.intp), np.arange(width, dtype=np.intp)
+    found[count] = states
+    # The last part may be of fewer rows than three: then some of the bits before it are still in the state.
+    fewer = ROWS * count - rows
+    for index in range(count - 1, -1, -1):
+        places[:] = found[index + 1]
+        np.multiply(places, width, places)
+        np.add(places, within, places)
+        history[index].reshape(-1).take(places, out=found[index], mode="clip")
+        np.bitwise_and(found[index], np.uint8(7), found[index])
+        if fewer:
+            found[index] |= found[index + 1] >> (ROWS - fewer)
+            fewer = 0
+    states[:] = found[0]
+    return _from_bits(found, rows)
 
 
-class _State:
-    """The states of all paths on the way back, in three bits of their own."""
-
-    def __init__(self, final: Bytes) -> None:
-        # The quantizer is the oldest bit of a state as it is reached; differs: whether its two newest bits do.
-        self._quantizer, self._before = final >> 2, final >> 1 & 1
-        self._differs = (final & 1) ^ self._before
-
-    def back(self, decided: Bytes, width: int) -> tuple[Bytes, Bytes]:
-        """Return quantizer and parity of the values of a span, going back through all its rows."""
-        quantizers, parities = np.empty((2, *decided.shape), dtype=np.uint8)
-        q, b, w = self._quantizer[:width], self._before[:width], self._differs[:width]
-        place = np.empty(width, dtype=np.uint8)
-        for row in range(len(decided) - 1, -1, -1):
-            quantizers[row] = q
-            np.add(w, w, place)
-            np.add(place, q, place)
-            np.add(place, place, place)
-            np.add(place, b, place)
-            np.right_shift(decided[row], place, place)
-            np.bitwise_and(place, 1, out=place)
-            np.bitwise_xor(w, place, parities[row])
-            np.bitwise_xor(b, q, w)
-            b[:] = q
-            q[:] = place
-        return quantizers.reshape(-1), parities.reshape(-1)
+def _from_bits(states: Bytes, rows: int) -> Bytes:
+    """Return the subsets of ``rows`` values of each path from its states before each three of them, and at the end."""
+    bits = np.empty((rows + ROWS, states.shape[1]), dtype=np.uint8)
+    for place in range(ROWS):
+        # The state after three values is their bits, the first one on top.
+        found = states[: len(bits[place::ROWS])]
+        np.right_shift(found, np.uint8(ROWS - 1 - place), bits[place::ROWS])
+    if rows % ROWS:
+        # The last state has older bits than those of its own part on top.
+        for place in range(1, ROWS):
+            np.right_shift(states[-1], np.uint8(place - 1), bits[-place])
+    np.bitwise_and(bits, np.uint8(1), bits)
+    # b1 is the bit of the value before, b2 (the quantizer) that of the one before it, b3 one more.
+    subsets = bits[ROWS:] ^ bits[ROWS - 1 : -1]
+    subsets ^= bits[:-ROWS]
+    subsets |= bits[1 : 1 - ROWS] << np.uint8(1)
+    return subsets.reshape(-1)
