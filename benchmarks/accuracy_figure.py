@@ -1,4 +1,4 @@
-"""The figure of ``benchmarks.bytes_to_accuracy``: accuracy over all bytes that were sent, one line a codec."""
+"""The figure of ``benchmarks.bytes_to_accuracy``: accuracy over bytes, up and both ways, one line a codec."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -29,21 +29,24 @@ class _Curve(Protocol):
 def draw(curves: Mapping[str, Sequence[_Curve]]) -> str:
     """Return an SVG: means over seeds, with a band from the least to the most accuracy; bytes on a log axis."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=(10.0, 4.4), layout="constrained")
+        up, both = figure.subplots(1, 2, sharey=True)
         colours = matplotlib.colormaps["tab20"]
         for index, (name, runs) in enumerate(curves.items()):
-            sent = np.mean([np.add(run.uplink, run.downlink) for run in runs], axis=0)
             accuracy = np.array([run.accuracy for run in runs])
-            colour = colours(index % 20)
-            axes.plot(sent, accuracy.mean(axis=0), color=colour, linewidth=1.6, label=name)
-            axes.fill_between(sent, accuracy.min(axis=0), accuracy.max(axis=0), color=colour, alpha=0.12, linewidth=0)
-        axes.set_xscale("log")
-        axes.set_ylim(bottom=0.5)
-        axes.set_xlabel("bytes sent in all, both directions")
-        axes.set_ylabel("test accuracy")
-        axes.grid(alpha=0.3)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            sent = {up: [run.uplink for run in runs], both: [np.add(run.uplink, run.downlink) for run in runs]}
+            for axes, sums in sent.items():
+                style = {"color": colours(index % 20)}
+                places = np.mean(sums, axis=0)
+                axes.plot(places, accuracy.mean(axis=0), linewidth=1.6, label=name, **style)
+                axes.fill_between(places, accuracy.min(axis=0), accuracy.max(axis=0), alpha=0.12, linewidth=0, **style)
+        for axes, what in {up: "bytes sent by clients", both: "bytes sent in all, both directions"}.items():
+            axes.set_xscale("log")
+            axes.set_ylim(bottom=0.6)
+            axes.set_xlabel(what)
+            axes.grid(alpha=0.3)
+        up.set_ylabel("test accuracy")
+        both.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         buffer = io.StringIO()
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

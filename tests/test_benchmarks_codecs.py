@@ -193,6 +193,7 @@ def test_nncodec_is_compared_in_its_better_form():
     assert (row["encode_times"], row["decode_times"]) == (5.0, 1.5)
 
 
+@pytest.mark.slow
 def test_a_small_run_prints_tables_and_writes_json(tmp_path):
     asked = ["--quick", "--sources", "mixed", "--rates", "0.5", "4", "--only", "rate", "eden", "nf4", "memory"]
     done = subprocess.run(

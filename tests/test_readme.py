@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fedcomp.codecs import describe_codecs
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -56,3 +58,11 @@ def test_every_file_that_the_readme_links_is_there():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert links
     assert all((ROOT / link).exists() for link in links), links
+
+
+def test_the_menu_in_the_documents_is_that_of_the_registry():
+    page = (ROOT / "docs" / "codecs.md").read_text()
+    for info in describe_codecs():
+        bias = "biased" if info.biased else "unbiased"
+        row = f"| `{info.id}` | {info.summary.rstrip('.')} | {bias} | {info.bound} | {', '.join(info.modes)} |"
+        assert row in page, f"docs/codecs.md: expected the row {row}"

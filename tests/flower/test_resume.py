@@ -56,7 +56,13 @@ def killed(run: RunDirectory, place: str, client: str, number: int) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
 
 
-@pytest.mark.parametrize("place", ["before training", "after the charge", "before the reply"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param("before training", marks=SLOW), pytest.param("after the charge", marks=SLOW), "before the reply"],
+)
 def test_a_kill_in_the_middle_of_a_round_changes_nothing(place, tmp_path):
     whole, broken = start(tiny(), tmp_path / "whole"), start(tiny(), tmp_path / "broken")
     resume(whole.path)
@@ -69,7 +75,10 @@ def test_a_kill_in_the_middle_of_a_round_changes_nothing(place, tmp_path):
     assert all((global_model(broken)[name] == array).all() for name, array in expected.items())
 
 
-@pytest.mark.parametrize("place", ["before training", "after the charge", "before the reply"])
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param("before training", marks=SLOW), "after the charge", pytest.param("before the reply", marks=SLOW)],
+)
 def test_a_kill_charges_nothing_twice(place, tmp_path):
     run = start(private(), tmp_path / "run")
     killed(run, place, "client-1", 2)
