@@ -25,6 +25,8 @@ from fedcomp.config import Config, load_config
 from fedcomp.errors import ConfigError, RunError
 from fedcomp.files import append_synced, write_atomic
 
+TURNS = "turns"
+"""The one folder in a run's directory: lock files of the clients of a simulation."""
 _PARTS = ("model", "released", "velocity")
 
 
@@ -188,7 +190,7 @@ def _check_is_run(run: RunDirectory) -> None:
     held = list(run.path.iterdir())
     if held and not run.config_path.is_file():
         raise RunError(f"{run.path} holds no run (no config.toml): refusing to overwrite what it holds")
-    if folders := [item.name for item in held if item.is_dir()]:
+    if folders := [item.name for item in held if item.is_dir() and item.name != TURNS]:
         raise RunError(f"{run.path} holds more than a run (the folder {folders[0]!r}): refusing to overwrite it")
     if held:
         try:

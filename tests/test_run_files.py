@@ -17,7 +17,7 @@ from fedcomp.aggregation import ServerModel
 from fedcomp.arrays import Arrays, digest
 from fedcomp.config import Config, config_from_dict, load_config
 from fedcomp.errors import ConfigError, RunError
-from fedcomp.run_files import Checkpoint, RunDirectory
+from fedcomp.run_files import TURNS, Checkpoint, RunDirectory
 from hardships import disk_full_at, killed_while
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
@@ -263,6 +263,14 @@ def test_an_empty_directory_may_be_taken(tmp_path):
     with pytest.raises(RunError, match="exists"):
         RunDirectory.create(tmp_path / "empty", Config())
     assert RunDirectory.create(tmp_path / "empty", Config(), overwrite=True).config() == Config()
+
+
+def test_a_run_of_clients_that_took_turns_can_be_overwritten(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", Config())
+    (run.path / TURNS).mkdir()
+    (run.path / TURNS / "0a").write_bytes(b"")
+    again = RunDirectory.create(run.path, Config(), overwrite=True)
+    assert not (again.path / TURNS).exists()
 
 
 @pytest.mark.parametrize(

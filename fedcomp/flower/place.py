@@ -20,6 +20,7 @@ from fedcomp.crypto.at_rest import StorageCipher
 from fedcomp.errors import ConfigError, RunError
 from fedcomp.policy import NO_POLICY, Policy, load_policy
 from fedcomp.privacy import FileLedger
+from fedcomp.run_files import TURNS
 from fedcomp.state import ClientState, DirectoryClientState, SqliteClientState
 
 
@@ -51,8 +52,8 @@ class Place:
         """
         stripe = hashlib.sha256(self.name.encode()).hexdigest()[:2]
         try:
-            (self.directory / "turns").mkdir(exist_ok=True)
-            descriptor = os.open(self.directory / "turns" / stripe, os.O_RDWR | os.O_CREAT, 0o600)
+            (self.directory / TURNS).mkdir(exist_ok=True)
+            descriptor = os.open(self.directory / TURNS / stripe, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise RunError(f"cannot lock the state in {self.directory}: {error.strerror}") from error
         try:
