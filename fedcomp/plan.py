@@ -177,6 +177,7 @@ def make_plan(config: Config) -> Plan:
     if problems or uplink is None or downlink is None or task is None:
         raise ConfigError(problems)
     mode = config.privacy.mode
+    problems.extend(terms.noise_problems(config))
     problems.extend(f"uplink: {problem}" for problem in stages_that_do_not_fit(uplink, mode))
     problems.extend(f"downlink: {problem}" for problem in stages_that_do_not_fit(downlink, mode, downlink=True))
     if mode == "central" and config.privacy.unit == "example" and not uplink.lossless:

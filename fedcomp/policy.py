@@ -27,7 +27,7 @@ class Policy(BaseModel):
     min_noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Least noise over the bound, in every mode but ``none``."""
     max_epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """What this client's rows may cost over all runs, by this client's own ledger (mode ``local``)."""
+    """What this client's rows may cost over all runs, by this client's own ledger: mode ``local`` alone is joined."""
     max_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Largest delta at which an epsilon counts."""
     codecs: list[str] | None = None
@@ -62,6 +62,11 @@ class Policy(BaseModel):
         noise = privacy.noise_multiplier or 0.0
         if self.min_noise_multiplier is not None and noise < self.min_noise_multiplier:
             found.append(f"min_noise_multiplier: expected at least {self.min_noise_multiplier:g}, got {noise:g}")
+        if self.max_epsilon is not None and privacy.mode != "local":
+            # what another mode costs is in the server's ledger, which cannot be held against this device's other runs
+            found.append(
+                f"max_epsilon: expected mode local, which this client's own ledger counts, got {privacy.mode!r}"
+            )
         if self.max_delta is not None and privacy.delta > self.max_delta:
             found.append(f"max_delta: expected at most {self.max_delta:g}, got {privacy.delta:g}")
         return found

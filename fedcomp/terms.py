@@ -121,18 +121,33 @@ def problems(config: Config) -> list[str]:
     return found + (_of_examples(config) if by_example(config) else _of_clients(config))
 
 
+def noise_problems(config: Config) -> list[str]:
+    """Return why no noise keeps these terms; to be asked once everything else is known to fit."""
+    privacy = config.privacy
+    try:
+        noise = noise_multiplier(config)
+    except ValueError as error:
+        return [f"privacy.target_epsilon: {error}"]
+    if privacy.mode != "central" or noise is None:
+        return []
+    adaptive = adaptive_clip(config)
+    try:
+        on_sum = noise if adaptive is None else adaptive.noise_on_sum(noise)
+    except ValueError as error:
+        return [f"privacy.clipping_bit_noise: {error}"]
+    try:
+        GaussianMechanism(bound(config), on_sum)
+    except ValueError as error:
+        return [f"privacy.noise_multiplier: {error}"]
+    return []
+
+
 def _of_clients(config: Config) -> list[str]:
     clients, delta = config.clients, config.privacy.delta
     found = []
     if delta * clients.population >= 1:
         share = 1 / clients.population
         found.append(f"privacy.delta: expected less than 1 / clients.population = {share:.2g}, got {delta:g}")
-    adaptive, noise = adaptive_clip(config), noise_multiplier(config) if not found else None
-    if adaptive is not None and noise:
-        try:
-            adaptive.noise_on_sum(noise)
-        except ValueError as error:
-            found.append(f"privacy.clipping_bit_noise: {error}")
     return found
 
 

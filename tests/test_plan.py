@@ -47,6 +47,18 @@ def test_modes_that_are_not_built_are_refused(codec):
     assert any("privacy.mode" in p for p in problems(privacy={**LOCAL, "mode": "distributed"}, uplink=CODECS[codec]))
 
 
+@pytest.mark.parametrize(
+    "clients",
+    [{"sampling": "bernoulli"}, {"sampling": "fixed"}, {"sampling": "fixed", "cohort": 9}, {"cohort": 2}],
+)
+@pytest.mark.parametrize("quantile", [None, 0.5])
+def test_a_cohort_that_cannot_be_is_a_sentence_under_a_trusted_server(clients, quantile):
+    privacy = {"mode": "central", "unit": "client", "target_epsilon": 4.0, "clipping_quantile": quantile}
+    assert any(
+        "clients.cohort" in problem for problem in problems(privacy=privacy, clients={"population": 4, **clients})
+    )
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_the_trusted_server_takes_every_codec_of_clients_and_none_of_examples(codec):
     central = {**LOCAL, "mode": "central", "delta": 1e-4}

@@ -37,6 +37,7 @@ def policy(tmp_path):
         ({"privacy": {}}, "min_noise_multiplier: expected a private mode"),
         ({"privacy": {}}, "max_epsilon: expected a private mode"),
         ({"privacy": {**LOCAL, "mode": "central"}}, "modes: expected one of"),
+        ({"privacy": {**LOCAL, "mode": "central"}}, "max_epsilon: expected mode local"),
         ({"privacy": {**LOCAL, "noise_multiplier": 0.9}}, "min_noise_multiplier: expected at least 1, got 0.9"),
         ({"privacy": {**LOCAL, "noise_multiplier": None}}, "min_noise_multiplier: expected at least 1, got 0"),
         ({"privacy": {**LOCAL, "delta": 1e-4}}, "max_delta: expected at most 1e-05, got 0.0001"),

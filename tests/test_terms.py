@@ -74,7 +74,6 @@ def test_bound_and_factor_are_public_constants():
         (EXAMPLE, {"training": {"local_steps": 2}}, "training.local_steps: expected 1"),
         (EXAMPLE, {"training": {"momentum": 0.5}}, "training.momentum: expected 0"),
         (EXAMPLE, {"clients": HALF}, "clients.sampling: expected 'all'"),
-        ({**CENTRAL, "clipping_quantile": 0.5, "clipping_bit_noise": 0.7}, {}, "privacy.clipping_bit_noise: expected"),
         ({**EXAMPLE, "clipping_quantile": 0.5}, {}, "privacy.clipping_quantile: expected none"),
         ({**CENTRAL, "mode": "distributed"}, {}, "privacy.mode: expected one of"),
     ],
@@ -83,3 +82,17 @@ def test_what_cannot_be_claimed_is_named(privacy, changes, words):
     assert any(problem.startswith(words) for problem in terms.problems(config(privacy, **changes)))
     assert not terms.problems(config(CENTRAL))
     assert not terms.problems(config(EXAMPLE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"clipping_quantile": 0.5, "clipping_bit_noise": 0.7}, "privacy.clipping_bit_noise: expected noise on bits"),
+        ({"noise_multiplier": None, "target_epsilon": 1e-13}, "privacy.target_epsilon: "),
+        ({"noise_multiplier": 5000.0}, "privacy.noise_multiplier: "),
+    ],
+)
+def test_noise_that_cannot_be_is_named(changes, words):
+    assert [problem[: len(words)] for problem in terms.noise_problems(config({**CENTRAL, **changes}))] == [words]
+    assert terms.noise_problems(config(CENTRAL)) == []
+    assert terms.noise_problems(config(EXAMPLE)) == []
