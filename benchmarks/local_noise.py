@@ -235,7 +235,7 @@ def _update(plan: Plan, model: Arrays, client: int, number: int, *, noise: bool)
             max_grad_norm=privacy.max_grad_norm,
             noise_multiplier=(privacy.noise_multiplier or 0.0) if noise else 0.0,
             learning_rate=plan.config.training.learning_rate,
-            test_rng=np.random.default_rng([plan.config.seed, number, client]),
+            draws=training.Draws(*np.random.default_rng([plan.config.seed, number, client]).spawn(2)),
         ).arrays
 
 

@@ -20,7 +20,7 @@ from fedcomp.config import config_from_dict
 from fedcomp.privacy import PoissonSampler
 from fedcomp.tasks import Split
 from fedcomp.tasks.scattering import NUM_FEATURES
-from fedcomp.training import check_private_model, get_arrays, train_private
+from fedcomp.training import Draws, check_private_model, get_arrays, train_private
 
 CLIENTS, SIZE, STD = 10, 20_000, 0.25
 
@@ -148,7 +148,7 @@ def test_a_moving_mask_is_a_whole_head_whose_gradient_is_masked_before_it_is_cli
         max_grad_norm=bound,
         noise_multiplier=0.0,
         learning_rate=1.0,
-        test_rng=np.random.default_rng(0),
+        draws=Draws(*np.random.default_rng(0).spawn(2)),
     )
     (update,) = trained.arrays.values()
     columns = moving_columns(module.head.weight.detach().numpy().reshape(-1), 50, 0.2)

@@ -12,9 +12,11 @@ from fedcomp.training.model_state import get_arrays, set_arrays
 
 if TYPE_CHECKING:
     from fedcomp.training.dpsgd import clipped_gradient_sum, train_private
+    from fedcomp.training.draws import Draws
     from fedcomp.training.private_model import UnsupportedModel, check_private_model
 
 __all__ = [
+    "Draws",
     "TrainResult",
     "UnsupportedModel",
     "check_private_model",
@@ -28,6 +30,7 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
+        "Draws": "draws",
         "UnsupportedModel": "private_model",
         "check_private_model": "private_model",
         "clipped_gradient_sum": "dpsgd",

@@ -15,6 +15,7 @@ from fedcomp.rng import Randomness
 from fedcomp.tasks.base import Split
 from fedcomp.training.batches import gather
 from fedcomp.training.clipping import ClippingEngine
+from fedcomp.training.draws import Draws
 from fedcomp.training.local import Loss
 from fedcomp.training.model_state import get_arrays
 from fedcomp.training.opacus_parts import StepRule
@@ -35,7 +36,7 @@ def train_private(
     momentum: float = 0.0,
     engine: type[ClippingEngine] | None = None,
     rows_at_once: int = 512,
-    test_rng: np.random.Generator | None = None,
+    draws: Draws | None = None,
 ) -> PrivateUpdate:
     """Train a copy of ``module`` by DP-SGD and return its noised update with the event that says what was done.
 
@@ -61,7 +62,8 @@ def train_private(
         momentum: of SGD, in [0, 1); starts at zero in every call.
         engine: how gradients are clipped; found out by ``choose_engine`` if left out.
         rows_at_once: rows in memory at once; the result does not depend on it.
-        test_rng: for tests alone: draws batches and noise instead of the system. The event is then ``NonPrivate``.
+        draws: for tests and the auditor alone: gives batches and noise instead of the system. The event is then
+            ``NonPrivate``.
 
     Raises:
         UnsupportedModel: for a model whose gradients cannot be clipped by example.
@@ -70,13 +72,13 @@ def train_private(
     _check(split, sampler, max_grad_norm, noise_multiplier, learning_rate, momentum, nominal_examples, rows_at_once)
     check_private_model(module)
     engine = engine or choose_engine(module, loss, split.inputs, split.targets)
-    batch_rng, noise_rng = test_rng.spawn(2) if test_rng else (SecretStream(), SecretStream())
+    drawn = draws or Draws(batches=SecretStream(), noise=SecretStream())
     expected = sampler.sampling_probability * nominal_examples
-    rule = StepRule(max_grad_norm, noise_multiplier, expected, learning_rate, momentum, noise_rng)
+    rule = StepRule(max_grad_norm, noise_multiplier, expected, learning_rate, momentum, drawn.noise)
     trained = copy.deepcopy(module)
-    _run(engine(trained, loss, rule), split, sampler, batch_rng, rows_at_once)
+    _run(engine(trained, loss, rule), split, sampler, drawn.batches, rows_at_once)
     update = arrays.subtract(get_arrays(trained), get_arrays(module))
-    return PrivateUpdate(update, sampler.event(0.0 if test_rng else noise_multiplier))
+    return PrivateUpdate(update, sampler.event(0.0 if draws else noise_multiplier))
 
 
 def clipped_gradient_sum(
@@ -88,14 +90,15 @@ def clipped_gradient_sum(
     max_grad_norm: float,
     engine: type[ClippingEngine] | None = None,
     rows_at_once: int = 512,
-    test_rng: np.random.Generator | None = None,
+    draws: Draws | None = None,
 ) -> dict[str, Array]:
     """Return the sum over one Poisson batch of gradients, each clipped to ``max_grad_norm``. Private: without noise.
 
     For mode ``central``, whose server adds the noise to the sum over all clients. For two data sets that differ by one
     example the sum moves by at most ``max_grad_norm`` in L2 norm (up to 1e-5 of it in float32), whatever the example
     holds. The batch comes from fresh operating system entropy in every call. Arrays are those of ``get_arrays``;
-    buffers are zero. ``module`` is not changed. Arguments are those of ``train_private``.
+    buffers are zero. ``module`` is not changed. Arguments are those of ``train_private``; of ``draws`` only the batches
+    are used.
 
     Raises:
         UnsupportedModel: for a model whose gradients cannot be clipped by example.
@@ -106,7 +109,7 @@ def clipped_gradient_sum(
     _check(split, sampler, max_grad_norm, 0.0, 1.0, 0.0, 1.0, rows_at_once)
     check_private_model(module)
     engine = engine or choose_engine(module, loss, split.inputs, split.targets)
-    rng: Randomness = test_rng or SecretStream()
+    rng: Randomness = draws.batches if draws else SecretStream()
     summing = engine(copy.deepcopy(module), loss, StepRule(max_grad_norm, 0.0, 1.0, 1.0, 0.0, rng))
     for batch in sampler.batches(rng):
         _accumulate(summing, split, batch, rows_at_once)

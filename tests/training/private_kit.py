@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from fedcomp.privacy.sampling import PoissonSampler
 from fedcomp.tasks.base import Split
+from fedcomp.training import Draws
 from fedcomp.training.opacus_parts import StepRule
 
 
@@ -64,3 +65,8 @@ def rule(max_grad_norm: float = 0.5, noise_multiplier: float = 0.0, **changes) -
 
 def everyone(split: Split, steps: int = 1) -> PoissonSampler:
     return PoissonSampler(population=len(split), sampling_probability=1.0, steps=steps)
+
+
+def draws(seed: int = 0) -> Draws:
+    batches, noise = np.random.default_rng(seed).spawn(2)
+    return Draws(batches=batches, noise=noise)

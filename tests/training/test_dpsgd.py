@@ -7,7 +7,7 @@ import dp_accounting as dp
 import numpy as np
 import pytest
 import torch
-from private_kit import Tied, cross_entropy, everyone, linear, network, rows, seeded
+from private_kit import Tied, cross_entropy, draws, everyone, linear, network, rows, seeded
 from scipy import stats
 from torch import nn
 
@@ -41,7 +41,7 @@ def test_event_is_what_was_done():
     assert update.event == dp.SelfComposedDpEvent(inner, 3) == sampler.event(2.0)
 
 
-@pytest.mark.parametrize("changes", [{"noise_multiplier": 0.0}, {"test_rng": np.random.default_rng(0)}])
+@pytest.mark.parametrize("changes", [{"noise_multiplier": 0.0}, {"draws": draws()}])
 def test_no_noise_and_seeded_noise_are_not_private(changes):
     sampler = PoissonSampler(20, 0.25, 3)
     assert train(linear(), sampler=sampler, **changes).event == sampler.event(0.0)
@@ -76,9 +76,7 @@ def test_two_calls_never_share_noise_even_under_one_global_seed():
 
 def test_steps_never_share_noise():
     module, split = linear(), rows(0)
-    gaps = [
-        flat(train(module, split, everyone(split, steps), test_rng=np.random.default_rng(5))) for steps in (1, 2, 3)
-    ]
+    gaps = [flat(train(module, split, everyone(split, steps), draws=draws(5))) for steps in (1, 2, 3)]
     one, two = gaps[0], gaps[1] - gaps[0]
     assert np.abs(one - two).min() > 0
     assert np.abs(two - (gaps[2] - gaps[1])).min() > 0
