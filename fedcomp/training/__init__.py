@@ -13,13 +13,16 @@ from fedcomp.training.model_state import get_arrays, set_arrays
 if TYPE_CHECKING:
     from fedcomp.training.dpsgd import clipped_gradient_sum, train_private
     from fedcomp.training.draws import Draws
+    from fedcomp.training.engines import EngineChoice, choose_engine
     from fedcomp.training.private_model import UnsupportedModel, check_private_model
 
 __all__ = [
     "Draws",
+    "EngineChoice",
     "TrainResult",
     "UnsupportedModel",
     "check_private_model",
+    "choose_engine",
     "clipped_gradient_sum",
     "get_arrays",
     "set_arrays",
@@ -31,8 +34,10 @@ __getattr__ = loader(
     __name__,
     {
         "Draws": "draws",
+        "EngineChoice": "engines",
         "UnsupportedModel": "private_model",
         "check_private_model": "private_model",
+        "choose_engine": "engines",
         "clipped_gradient_sum": "dpsgd",
         "train_private": "dpsgd",
     },

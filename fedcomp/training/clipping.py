@@ -17,20 +17,27 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from opacus import GradSampleModule
 from torch import nn
 
 from fedcomp.training.local import Loss
-from fedcomp.training.opacus_parts import Criterion, GhostLoss, GhostModule, GhostOptimizer, HookOptimizer, StepRule
+from fedcomp.training.opacus_parts import Criterion, GhostLoss, GhostModule, HookOptimizer, StepRule, SumOptimizer
 
 LARGEST_INPUT = 1e9
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_GRADIENT_VALUES = 2**22
+_CONVOLVED_ROWS = 128
+"""Both bounds are for speed (``benchmarks/clipping_engines.py``): what is held for more rows leaves the cache."""
 
 
 class ClippingEngine(ABC):
-    """A module wrapped by Opacus for one private training; see the module's table for its edge cases."""
+    """A module in the hands of one private training; see the file's table for its edge cases."""
+
+    name: ClassVar[str]
+    """What a run's records call it."""
 
     def __init__(self, module: nn.Module, loss: Loss, rule: StepRule) -> None:
         self.rule = rule
@@ -59,18 +66,12 @@ class ClippingEngine(ABC):
     def _accumulate(self, inputs: torch.Tensor, targets: torch.Tensor) -> None: ...
 
 
-class GhostClipping(ClippingEngine):
-    """Clips without holding per-example gradients: norms in a first backward pass, the weighted sum in a second.
-
-    Goodfellow, *Efficient per-example gradient computations* (2015); Li et al., *Large language models can be strong
-    differentially private learners* (2022). Not for every model: Opacus refuses tied weights.
-    """
+class SumClipping(ClippingEngine):
+    """An engine that holds the sum of what it clipped so far, and nothing else of the rows."""
 
     def __init__(self, module: nn.Module, loss: Loss, rule: StepRule) -> None:
         super().__init__(module, loss, rule)
-        self._wrapped = GhostModule(module, rule.max_grad_norm)
-        self._optimizer = GhostOptimizer(self.parameters, rule)
-        self._loss = GhostLoss(self._wrapped, self._optimizer, self._criterion)
+        self._optimizer = SumOptimizer(self.parameters, rule)
         self._start()
 
     def clipped_sum(self) -> list[torch.Tensor]:
@@ -86,9 +87,30 @@ class GhostClipping(ClippingEngine):
         self._start()
 
     def _start(self) -> None:
-        self._sum = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._sum = [torch.zeros_like(parameter, requires_grad=False) for parameter in self.parameters]
+
+
+class GhostClipping(SumClipping):
+    """Clips without holding per-example gradients: norms in a first backward pass, the weighted sum in a second.
+
+    Goodfellow, *Efficient per-example gradient computations* (2015); Li et al., *Large language models can be strong
+    differentially private learners* (2022). Not for every model: Opacus refuses tied weights.
+    """
+
+    name = "ghost"
+
+    def __init__(self, module: nn.Module, loss: Loss, rule: StepRule) -> None:
+        super().__init__(module, loss, rule)
+        self._wrapped = GhostModule(module, rule.max_grad_norm)
+        self._loss = GhostLoss(self._wrapped, self._optimizer, self._criterion)
+        self._convolves = any(isinstance(layer, CONVOLUTIONS) for layer in module.modules())
 
     def _accumulate(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        size = _CONVOLVED_ROWS if self._convolves else len(inputs)
+        for start in range(0, len(inputs), size):
+            self._add(inputs[start : start + size], targets[start : start + size])
+
+    def _add(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         for parameter in self.parameters:
             parameter.__dict__.pop("_norm_sample", None)  # a layer that is passed by must not be judged by an old norm
         self._loss(self._wrapped(inputs), targets).backward()
@@ -97,11 +119,13 @@ class GhostClipping(ClippingEngine):
             torch._foreach_add_(self._sum, [parameter.grad for parameter in self.parameters])
         elif kept.any():
             # a coefficient of zero is not enough: 0 * inf is NaN in the sum over rows, so the row itself has to go
-            self._accumulate(inputs[kept], targets[kept])
+            self._add(inputs[kept], targets[kept])
 
 
 class HookClipping(ClippingEngine):
     """Holds every per-example gradient and clips that: slower, and right for tied weights and recurrent layers too."""
+
+    name = "hooks"
 
     def __init__(self, module: nn.Module, loss: Loss, rule: StepRule) -> None:
         super().__init__(module, loss, rule)
@@ -121,11 +145,12 @@ class HookClipping(ClippingEngine):
         self._optimizer.zero_grad(set_to_none=True)
 
     def _accumulate(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        losses: torch.Tensor = self._criterion(self._wrapped(inputs), targets)
-        losses.mean().backward()  # type: ignore[no-untyped-call]
-        self._optimizer.clip_and_accumulate()
-        for parameter in self.parameters:
-            parameter.grad_sample = None
+        for rows, answers in pieces(self.parameters, inputs, targets):
+            losses: torch.Tensor = self._criterion(self._wrapped(rows), answers)
+            losses.mean().backward()  # type: ignore[no-untyped-call]
+            self._optimizer.clip_and_accumulate()
+            for parameter in self.parameters:
+                parameter.grad_sample = None
 
 
 def usable_rows(inputs: torch.Tensor) -> torch.Tensor:
@@ -139,6 +164,15 @@ def usable_rows(inputs: torch.Tensor) -> torch.Tensor:
     if low >= -LARGEST_INPUT and high <= LARGEST_INPUT:
         return torch.ones(len(inputs), dtype=torch.bool)
     return (inputs.abs() <= LARGEST_INPUT).flatten(1).all(dim=1)
+
+
+def pieces(
+    parameters: list[nn.Parameter], inputs: torch.Tensor, targets: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the rows in pieces whose per-example gradients take 16 MiB at most, or one row at a time."""
+    size = max(1, _GRADIENT_VALUES // sum(parameter.numel() for parameter in parameters))
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size], targets[start : start + size]
 
 
 @contextmanager

@@ -16,11 +16,11 @@ from fedcomp.tasks.base import Split
 from fedcomp.training.batches import gather
 from fedcomp.training.clipping import ClippingEngine
 from fedcomp.training.draws import Draws
+from fedcomp.training.engines import choose_engine
 from fedcomp.training.local import Loss
 from fedcomp.training.model_state import get_arrays
 from fedcomp.training.opacus_parts import StepRule
 from fedcomp.training.private_model import check_private_model
-from fedcomp.training.probe import choose_engine
 
 
 def train_private(
@@ -71,7 +71,7 @@ def train_private(
     """
     _check(split, sampler, max_grad_norm, noise_multiplier, learning_rate, momentum, nominal_examples, rows_at_once)
     check_private_model(module)
-    engine = engine or choose_engine(module, loss, split.inputs, split.targets)
+    engine = engine or choose_engine(module, loss, split.inputs, split.targets).engine
     drawn = draws or Draws(batches=SecretStream(), noise=SecretStream())
     expected = sampler.sampling_probability * nominal_examples
     rule = StepRule(max_grad_norm, noise_multiplier, expected, learning_rate, momentum, drawn.noise)
@@ -108,7 +108,7 @@ def clipped_gradient_sum(
         raise ValueError(f"steps must be 1, got {sampler.steps}")
     _check(split, sampler, max_grad_norm, 0.0, 1.0, 0.0, 1.0, rows_at_once)
     check_private_model(module)
-    engine = engine or choose_engine(module, loss, split.inputs, split.targets)
+    engine = engine or choose_engine(module, loss, split.inputs, split.targets).engine
     rng: Randomness = draws.batches if draws else SecretStream()
     summing = engine(copy.deepcopy(module), loss, StepRule(max_grad_norm, 0.0, 1.0, 1.0, 0.0, rng))
     for batch in sampler.batches(rng):

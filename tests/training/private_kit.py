@@ -40,6 +40,21 @@ def network() -> nn.Module:
     )
 
 
+def perceptron() -> nn.Module:
+    return seeded(lambda: nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3)))
+
+
+def frozen_front() -> nn.Module:
+    """A linear head on features that do not learn."""
+    module = seeded(lambda: nn.Sequential(nn.Sequential(nn.Linear(12, 7), nn.Tanh()), nn.Flatten(), nn.Linear(7, 3)))
+    module[0].requires_grad_(False)
+    return module
+
+
+def without_bias() -> nn.Module:
+    return seeded(lambda: nn.Linear(12, 3, bias=False))
+
+
 class Tied(nn.Module):
     """Two layers that share a weight: Opacus' ghost clipping refuses it."""
 

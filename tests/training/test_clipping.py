@@ -1,4 +1,4 @@
-"""Per-example clipping: both engines against single examples, and what one example can do to the sum."""
+"""Per-example clipping: every engine against single examples, and what one example can do to the sum."""
 
 import copy
 
@@ -7,14 +7,39 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from private_kit import Tied, cross_entropy, linear, network, rows, rule, seeded
+from opacus.grad_sample.linear import compute_linear_norm_sample
+from private_kit import (
+    Tied,
+    cross_entropy,
+    frozen_front,
+    linear,
+    network,
+    perceptron,
+    rows,
+    rule,
+    seeded,
+    without_bias,
+)
 from torch import nn
 
-from fedcomp.training.clipping import GhostClipping, HookClipping, usable_rows
+from fedcomp.training.clipping import GhostClipping, HookClipping, pieces, usable_rows
+from fedcomp.training.linear_clipping import LinearClipping
+from fedcomp.training.opacus_parts import _linear_norms
 from fedcomp.training.probe import clip_rows, example_gradients
+from fedcomp.training.vmap_clipping import VmapClipping
 
-ENGINES = [GhostClipping, HookClipping]
-MODELS = [linear, network]
+MODELS = {
+    GhostClipping: (linear, network),
+    HookClipping: (linear, network),
+    VmapClipping: (linear, network),
+    LinearClipping: (linear, frozen_front, without_bias),
+}
+PAIRS = [
+    pytest.param(engine, make, id=f"{engine.name}-{make.__name__}")
+    for engine, makes in MODELS.items()
+    for make in makes
+]
+every_engine = pytest.mark.parametrize(("engine_type", "make"), PAIRS)
 EXTREMES = {
     "a million": 1e6,
     "beyond float32 squares": 1e25,
@@ -41,8 +66,7 @@ def distance(left, right) -> float:
     return float(torch.cat([(a - b).flatten() for a, b in zip(left, right, strict=True)]).double().norm())
 
 
-@pytest.mark.parametrize("engine_type", ENGINES)
-@pytest.mark.parametrize("make", MODELS)
+@every_engine
 def test_agrees_with_single_examples(engine_type, make):
     module, split = make(), rows()
     expected = by_single_examples(module, split.inputs, split.targets)
@@ -52,22 +76,22 @@ def test_agrees_with_single_examples(engine_type, make):
     assert distance(found, unclipped) > 0.1  # so that the agreement above says something about clipping
 
 
-def test_hooks_clip_tied_weights_as_single_examples_do():
+@pytest.mark.parametrize("engine_type", [HookClipping, VmapClipping])
+def test_tied_weights_are_clipped_as_single_examples_are(engine_type):
     module, split = seeded(Tied), rows()
     expected = by_single_examples(module, split.inputs, split.targets)
-    assert distance(clipped_sum(HookClipping, module, split.inputs, split.targets), expected) <= 1e-5
+    assert distance(clipped_sum(engine_type, module, split.inputs, split.targets), expected) <= 1e-5
 
 
-@pytest.mark.parametrize("engine_type", ENGINES)
-def test_does_not_depend_on_pieces_or_order(engine_type):
-    module, split = network(), rows()
+@every_engine
+def test_does_not_depend_on_pieces_or_order(engine_type, make):
+    module, split = make(), rows()
     whole = clipped_sum(engine_type, module, split.inputs, split.targets)
     in_pieces = clipped_sum(engine_type, module, split.inputs[::-1].copy(), split.targets[::-1].copy(), pieces=6)
     assert distance(whole, in_pieces) <= 1e-5
 
 
-@pytest.mark.parametrize("engine_type", ENGINES)
-@pytest.mark.parametrize("make", MODELS)
+@every_engine
 @pytest.mark.parametrize("extreme", EXTREMES)
 def test_one_record_moves_the_sum_by_at_most_the_bound(engine_type, make, extreme):
     module, split = make(), rows()
@@ -79,7 +103,7 @@ def test_one_record_moves_the_sum_by_at_most_the_bound(engine_type, make, extrem
     assert distance(everybody, without) <= 0.5 * (1 + 1e-5)
 
 
-@pytest.mark.parametrize("engine_type", ENGINES)
+@pytest.mark.parametrize("engine_type", [GhostClipping, HookClipping, VmapClipping])
 def test_a_record_that_overflows_inside_the_model_counts_as_zero(engine_type):
     module, split = network(), rows()
     with torch.no_grad():
@@ -95,6 +119,107 @@ def test_a_record_that_overflows_inside_the_model_counts_as_zero(engine_type):
     assert distance(everybody, without) <= 1e-6
 
 
+def test_features_that_overflow_in_a_frozen_part_count_as_zero():
+    module, split = frozen_front(), rows()
+    module[0] = nn.Sequential(nn.Linear(12, 7))
+    module[0].requires_grad_(False)
+    module[0][0].weight.mul_(1e30)
+    split.inputs[:] *= 1e-30
+    inputs = split.inputs.copy()
+    inputs[3] = 1e9
+    others = np.arange(len(inputs)) != 3
+    everybody = clipped_sum(LinearClipping, module, inputs, split.targets)
+    assert all(torch.isfinite(each).all() for each in everybody)
+    assert distance(everybody, clipped_sum(LinearClipping, module, inputs[others], split.targets[others])) == 0.0
+
+
+@pytest.mark.parametrize("engine_type", MODELS)
+@pytest.mark.parametrize(("inputs", "slope"), [(1e-25, 1e25), (1e-30, 1e30), (1e9, 1e-25), (1e-20, 1e4)])
+def test_no_factor_of_a_norm_vanishes(engine_type, inputs, slope):
+    """Squared in float32 one factor or the other is 0 or infinite, and a norm of 0 would clip nothing."""
+    bound = 1e-7
+    engine = engine_type(without_bias(), lambda outputs, _: slope * outputs[:, 0], rule(max_grad_norm=bound))
+    engine.accumulate(torch.full((1, 12), inputs), torch.zeros(1, dtype=torch.int64))
+    (total,) = engine.clipped_sum()
+    norm = slope * inputs * 12**0.5
+    assert float(total.double().norm()) == pytest.approx(min(norm, bound * norm / (norm + 1e-6)), rel=1e-5)
+
+
+def test_positions_that_cancel_are_clipped_by_what_is_left():
+    """Opacus' norm of a linear layer over sequences is 0 for a gradient of norm 6: the negative control."""
+    layer = nn.Linear(6, 6, bias=False)
+    inputs = 1e4 * torch.randn(1, 1, 6, generator=torch.Generator().manual_seed(0)).repeat(1, 2, 1)
+    inputs[:, 1, 0] += 0.25
+    slopes = 10 * torch.ones(1, 2, 6)
+    slopes[:, 1] *= -1
+    gradient = torch.einsum("nti,ntj->nij", slopes.double(), inputs.double()).norm()
+    (theirs,) = compute_linear_norm_sample(layer, [inputs], slopes).values()
+    (ours,) = _linear_norms(layer, [inputs], slopes).values()
+    assert float(ours) == pytest.approx(float(gradient), rel=1e-3)
+    assert abs(float(theirs) - float(gradient)) > 0.5 * float(gradient)
+
+
+@pytest.mark.parametrize("loss", ["squared error", "hinge", "weighted"])
+def test_the_closed_form_holds_for_any_loss(loss):
+    module, split = linear(), rows()
+    losses = {
+        "squared error": lambda outputs, targets: (outputs.sum(dim=1) - targets) ** 2,
+        "hinge": lambda outputs, targets: nn.functional.multi_margin_loss(outputs, targets, reduction="none"),
+        "weighted": lambda outputs, targets: cross_entropy(outputs, targets) * (1 + targets),
+    }
+    inputs, targets = torch.from_numpy(split.inputs), torch.from_numpy(split.targets)
+    engine = LinearClipping(copy.deepcopy(module), losses[loss], rule())
+    engine.accumulate(inputs, targets)
+    expected = clip_rows(example_gradients(module, losses[loss], inputs, targets), 0.5)
+    assert distance(engine.clipped_sum(), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+@pytest.mark.parametrize("engine_type", MODELS)
+def test_a_frozen_part_of_the_head_has_no_share_in_the_norm(engine_type, frozen):
+    module, split = linear(), rows()
+    getattr(module, frozen).requires_grad_(False)
+    expected = by_single_examples(module, split.inputs, split.targets)
+    found = clipped_sum(engine_type, module, split.inputs, split.targets)
+    assert [each.shape for each in found] == [each.shape for each in expected]
+    assert distance(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        network,
+        perceptron,
+        lambda: nn.Sequential(nn.Flatten()),
+        lambda: type("Other", (nn.Linear,), {})(12, 3),  # may compute anything
+    ],
+)
+def test_the_closed_form_is_for_linear_heads_alone(make):
+    with pytest.raises(ValueError, match=r"one trainable nn\.Linear among layers without trainable parameters"):
+        LinearClipping(make(), cross_entropy, rule())
+
+
+def test_the_closed_form_refuses_features_with_more_dimensions():
+    engine = LinearClipping(
+        nn.Sequential(nn.Unflatten(1, (4, 3)), nn.Linear(3, 5), nn.Flatten()), cross_entropy, rule()
+    )
+    with pytest.raises(ValueError, match=r"features must be \[n, d\], got \[20, 4, 3\]"):
+        engine.accumulate(torch.from_numpy(rows().inputs), torch.from_numpy(rows().targets))
+
+
+@pytest.mark.parametrize("engine_type", [HookClipping, VmapClipping])
+def test_gradients_that_take_much_memory_are_held_for_few_rows_at_a_time(engine_type, monkeypatch):
+    module, split = network(), rows()
+    whole = clipped_sum(engine_type, module, split.inputs, split.targets)
+    values = sum(parameter.numel() for parameter in module.parameters())
+    monkeypatch.setattr("fedcomp.training.clipping._GRADIENT_VALUES", 3 * values)
+    held = [len(some) for some, _ in pieces(list(module.parameters()), torch.zeros(20, 12), torch.zeros(20))]
+    assert held == [3] * 6 + [2]
+    assert distance(whole, clipped_sum(engine_type, module, split.inputs, split.targets)) <= 1e-5
+    monkeypatch.setattr("fedcomp.training.clipping._GRADIENT_VALUES", 1)
+    assert distance(whole, clipped_sum(engine_type, module, split.inputs, split.targets)) <= 1e-5
+
+
 def test_without_the_care_one_record_poisons_everything():
     module = network()
     inputs = rows().inputs.copy()
@@ -103,13 +228,14 @@ def test_without_the_care_one_record_poisons_everything():
     assert not any(torch.isfinite(each).all() for each in poisoned)
 
 
+@pytest.mark.parametrize("engine_type", [GhostClipping, LinearClipping])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3), bound=st.floats(1e-3, 10.0))
-def test_sensitivity_holds_for_any_data_and_bound(seed, scale, bound):
+def test_sensitivity_holds_for_any_data_and_bound(engine_type, seed, scale, bound):
     module, split = linear(), rows(6, seed)
     inputs = (split.inputs * scale).astype(np.float32)
-    everybody = clipped_sum(GhostClipping, module, inputs, split.targets, max_grad_norm=bound)
-    without = clipped_sum(GhostClipping, module, inputs[1:], split.targets[1:], max_grad_norm=bound)
+    everybody = clipped_sum(engine_type, module, inputs, split.targets, max_grad_norm=bound)
+    without = clipped_sum(engine_type, module, inputs[1:], split.targets[1:], max_grad_norm=bound)
     size = distance(everybody, [torch.zeros_like(each) for each in everybody])
     assert distance(everybody, without) <= bound * (1 + 1e-5) + 1e-6 * size  # the last: rounding of the sum itself
 
@@ -124,10 +250,10 @@ def test_a_plain_backward_in_ghost_mode_would_not_clip():
     assert distance([p.grad for p in engine.parameters], clipped) > 1.0
 
 
-@pytest.mark.parametrize("engine_type", ENGINES)
-def test_empty_batch_is_a_step_of_noise_alone(engine_type):
-    module = network()
-    before = [parameter.detach().clone() for parameter in module.parameters()]
+@every_engine
+def test_empty_batch_is_a_step_of_noise_alone(engine_type, make):
+    module = make()
+    before = [parameter.detach().clone() for parameter in module.parameters() if parameter.requires_grad]
     engine = engine_type(module, cross_entropy, rule(noise_multiplier=2.0))
     engine.accumulate(torch.zeros(0, 12), torch.zeros(0, dtype=torch.int64))
     engine.step()
@@ -138,11 +264,11 @@ def test_empty_batch_is_a_step_of_noise_alone(engine_type):
         np.testing.assert_allclose(each.detach().numpy(), 2.0 * 0.5 * drawn / 10, atol=1e-6)
 
 
-@pytest.mark.parametrize("engine_type", ENGINES)
-def test_step_divides_by_the_public_size_and_starts_from_zero(engine_type):
-    module, split = linear(), rows()
+@every_engine
+def test_step_divides_by_the_public_size_and_starts_from_zero(engine_type, make):
+    module, split = make(), rows()
     total = clipped_sum(engine_type, module, split.inputs, split.targets)
-    before = [parameter.detach().clone() for parameter in module.parameters()]
+    before = [parameter.detach().clone() for parameter in module.parameters() if parameter.requires_grad]
     engine = engine_type(module, cross_entropy, rule(expected_batch_size=7.5))
     engine.accumulate(torch.from_numpy(split.inputs), torch.from_numpy(split.targets))
     engine.step()
@@ -167,9 +293,10 @@ def test_momentum_is_that_of_sgd():
     assert distance(*([p.detach() for p in each.parameters()] for each in (module, reference))) <= 1e-5
 
 
-def test_a_summed_loss_is_refused():
-    engine = GhostClipping(linear(), lambda outputs, targets: cross_entropy(outputs, targets).sum(), rule())
-    with pytest.raises(ValueError, match=r"one value an example, \[20\], got \[\]"):
+@every_engine
+def test_a_summed_loss_is_refused(engine_type, make):
+    engine = engine_type(make(), lambda outputs, targets: cross_entropy(outputs, targets).sum(), rule())
+    with pytest.raises(ValueError, match=r"one value an example, \[(20|1)\], got \[\]"):
         engine.accumulate(torch.from_numpy(rows().inputs), torch.from_numpy(rows().targets))
 
 

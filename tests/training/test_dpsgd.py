@@ -11,12 +11,17 @@ from private_kit import Tied, cross_entropy, draws, everyone, linear, network, r
 from scipy import stats
 from torch import nn
 
-from fedcomp.arrays import digest
+from fedcomp.arrays import digest, subtract
+from fedcomp.crypto import SecretStream
 from fedcomp.privacy.mechanism import PrivateUpdate
 from fedcomp.privacy.sampling import PoissonSampler
 from fedcomp.tasks.base import Split
-from fedcomp.training import UnsupportedModel, get_arrays, train_private
+from fedcomp.training import Draws, UnsupportedModel, clipped_gradient_sum, get_arrays, train_private
 from fedcomp.training.clipping import GhostClipping, HookClipping
+from fedcomp.training.linear_clipping import LinearClipping
+from fedcomp.training.vmap_clipping import VmapClipping
+
+ENGINES = [LinearClipping, GhostClipping, VmapClipping, HookClipping]
 
 
 def train(module: nn.Module, split: Split | None = None, sampler: PoissonSampler | None = None, **changes):
@@ -46,6 +51,30 @@ def test_no_noise_and_seeded_noise_are_not_private(changes):
     sampler = PoissonSampler(20, 0.25, 3)
     assert train(linear(), sampler=sampler, **changes).event == sampler.event(0.0)
     assert "NonPrivate" in repr(sampler.event(0.0))
+
+
+def test_draws_are_not_private_whatever_they_are():
+    """Nobody but the operating system may know what was drawn, and who hands a stream over may know it."""
+    secret = Draws(batches=SecretStream(), noise=SecretStream())
+    assert "NonPrivate" in repr(train(linear(), draws=secret).event)
+
+
+def test_batches_and_noise_can_be_set_apart():
+    split, sampler = rows(), PoissonSampler(20, 0.5, 3)
+    noises = [
+        flat(train(linear(), split, sampler, draws=Draws(draws(1).batches, draws(seed).noise))) for seed in (1, 2)
+    ]
+    silent = [
+        flat(train(linear(), split, sampler, noise_multiplier=0.0, draws=Draws(draws(seed).batches, draws(9).noise)))
+        for seed in (1, 1, 2)
+    ]
+    assert (noises[0] != noises[1]).all()
+    assert np.array_equal(silent[0], silent[1])
+    assert not np.allclose(silent[0], silent[2])
+
+
+def test_equal_draws_give_equal_bits():
+    assert np.array_equal(*(flat(train(network(), draws=draws(3))) for _ in range(2)))
 
 
 def test_only_the_update_and_its_event_leave():
@@ -82,7 +111,7 @@ def test_steps_never_share_noise():
     assert np.abs(two - (gaps[2] - gaps[1])).min() > 0
 
 
-@pytest.mark.parametrize("engine", [GhostClipping, HookClipping])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_noise_has_the_deviation_of_the_event(engine):
     """Chi-square on 39,000 values, false alarms one in a million; a tenth off is caught every time."""
     module, nothing = nn.Linear(3899, 10), np.zeros((0, 3899), np.float32)
@@ -105,6 +134,68 @@ def test_empty_batches_count_and_are_noised():
     update = train(linear(), split, everyone(split, steps=4))
     assert (flat(update) != 0).all()
     assert update.event.count == 4
+
+
+class Counted:
+    """Counts what is drawn."""
+
+    def __init__(self, inner) -> None:
+        self.inner, self.calls = inner, 0
+
+    def random(self, size=None):
+        self.calls += 1
+        return self.inner.random(size)
+
+    def standard_normal(self, size=None, dtype=np.float64):
+        self.calls += 1
+        return self.inner.standard_normal(size, dtype)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_empty_batches_among_others_change_neither_event_nor_number_of_draws(engine):
+    """At this probability about half of the batches are empty: the seed has both kinds, as the first lines check."""
+    sampler = PoissonSampler(20, 0.05, 12)
+    empty = [not len(batch) for batch in sampler.batches(draws(2).batches)]
+    assert 2 < sum(empty) < 10
+    drawn = Draws(Counted(draws(2).batches), Counted(draws(2).noise))
+    update = train(linear(), rows(), sampler, engine=engine, draws=drawn)
+    assert (drawn.batches.calls, drawn.noise.calls) == (12, 12 * 2)
+    assert train(linear(), rows(), sampler, engine=engine).event == sampler.event(1.0)
+    # taken one by one, a step with an empty batch moves by its noise alone
+    alone = PoissonSampler(20, 0.05, 1)
+    again, module = draws(2), linear()
+    noise, by_noise_alone = draws(2).noise, []
+    for _ in empty:
+        moved = train(module, rows(), alone, engine=engine, draws=again).arrays
+        drawn_noise = {name: noise.standard_normal(array.shape, np.float32) for name, array in moved.items()}
+        expected = {name: -0.5 * each / (0.05 * 20) for name, each in drawn_noise.items()}
+        by_noise_alone.append(all(np.allclose(moved[name], expected[name], atol=1e-5) for name in moved))
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter += torch.from_numpy(moved[name])
+    assert all(still for still, nobody in zip(by_noise_alone, empty, strict=True) if nobody)
+    assert not all(by_noise_alone)
+    total = flat(PrivateUpdate(subtract(get_arrays(module), get_arrays(linear())), update.event))
+    np.testing.assert_allclose(total, flat(update), atol=1e-4)  # and all twelve are the run's update
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_at_once_change_neither_update_nor_event(engine):
+    sampler = PoissonSampler(20, 0.7, 3)
+    whole, *others = [
+        train(linear(), rows(), sampler, engine=engine, rows_at_once=size, draws=draws(4)) for size in (512, 7, 1)
+    ]
+    for each in others:
+        np.testing.assert_allclose(flat(each), flat(whole), atol=1e-6)
+        assert each.event == whole.event
+    assert train(linear(), rows(), sampler, engine=engine, rows_at_once=1).event == sampler.event(1.0)
+
+
+def test_all_engines_train_alike():
+    sampler = PoissonSampler(20, 0.7, 3)
+    updates = [train(linear(), rows(), sampler, engine=engine, draws=draws(4)) for engine in ENGINES]
+    for each in updates[1:]:
+        np.testing.assert_allclose(flat(each), flat(updates[0]), atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [linear, network, lambda: seeded(Tied)])
@@ -216,3 +307,45 @@ def test_torch_generator_keeps_32_bits_of_a_seed():
     assert torch.equal(*draws)
     secret = [np.random.Generator(np.random.Philox(key=key)).standard_normal(64) for key in (1, 1 + 2**32)]
     assert all(not np.array_equal(left, right) for left, right in pairwise(secret))
+
+
+def gradient_sum(module: nn.Module, split: Split, probability: float = 1.0, steps: int = 1, **changes) -> np.ndarray:
+    sampler = PoissonSampler(len(split), probability, steps)
+    found = clipped_gradient_sum(module, split, loss=cross_entropy, sampler=sampler, **{"max_grad_norm": 0.5} | changes)
+    return np.concatenate([array.ravel() for array in found.values()])
+
+
+@pytest.mark.parametrize("make", [linear, network])
+def test_the_sum_is_that_of_one_step_without_noise(make):
+    module, split = make(), rows()
+    before = digest(get_arrays(module))
+    total = gradient_sum(module, split, rows_at_once=7)
+    np.testing.assert_allclose(-total / 20, explicit(module, split, steps=1), atol=1e-6)
+    assert digest(get_arrays(module)) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e6])
+def test_one_row_moves_the_sum_by_at_most_the_bound(value):
+    split, moved = rows(), []
+    others = split.take(np.arange(1, 20))
+    split.inputs[0] = value
+    for label in range(3):
+        split.targets[0] = label
+        moved.append(np.linalg.norm(gradient_sum(linear(), split) - gradient_sum(linear(), others)))
+    assert max(moved) <= 0.5 * (1 + 1e-5) + 1e-6 * 20
+    assert max(moved) < 1e-6 if np.isnan(value) else max(moved) > 0.4
+
+
+def test_the_batch_of_a_sum_comes_from_the_draws_or_from_the_system():
+    split, drawn = rows(), draws(3)
+    (batch,) = PoissonSampler(20, 0.5, 1).batches(draws(3).batches)
+    total = gradient_sum(linear(), split, 0.5, draws=Draws(drawn.batches, noise=None))
+    np.testing.assert_allclose(total, gradient_sum(linear(), split.take(batch)), atol=1e-5)
+    systems = [gradient_sum(linear(), split, 0.5) for _ in range(4)]  # two alike: 1 in 2**20 each
+    assert any(not np.allclose(systems[0], each) for each in systems[1:])
+
+
+def test_a_sum_of_no_rows_is_zero_and_one_of_several_steps_is_refused():
+    assert not gradient_sum(linear(), rows(0)).any()
+    with pytest.raises(ValueError, match="steps must be 1, got 2"):
+        gradient_sum(linear(), rows(), steps=2)
