@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: demo test test-slow golden fuzz bench-codecs bench-engine clean
+.PHONY: demo test test-slow audit-selftest golden fuzz bench-codecs bench-engine clean
 
 demo: $(STAMP)
 	@$(BIN)/fedcomp simulate configs/demo.toml --fetch --overwrite || { \
@@ -22,6 +22,9 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow -n 0
 	$(BIN)/pytest tests/codecs tests/contracts tests/attacks tests/privacy --hypothesis-profile=explore
+
+audit-selftest: $(STAMP)
+	$(BIN)/python -m benchmarks.planted_bugs
 
 golden: $(STAMP)
 	$(BIN)/pytest -n 0 tests/contracts --update-golden

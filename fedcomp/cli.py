@@ -103,18 +103,26 @@ def plan(config: ConfigPath, settings: Settings = None, as_json: AsJson = False)
 
 
 @app.command()
-def audit(run: RunPath, as_json: AsJson = False) -> None:
-    """Verify the ledger and attack the released models; exit 1 if a claim does not hold."""
-    from fedcomp.outcome import audit_run
+def audit(
+    run: RunPath,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Draw less; leave out shadow models and the inversion of updates.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Audit a run's claims: its code, its ledger, its released models; exit 1 if one does not hold."""
+    from fedcomp import simulation
+    from fedcomp.run_files import RunDirectory
 
-    claims = audit_run(run)
+    with _Progress(RunDirectory.open(run).config().rounds, as_json) as progress:
+        findings = simulation.audit(run, quick=quick, observer=progress)
     if as_json:
-        _print_json({"claims": claims})
+        _print_json({"claims": [finding.to_json() for finding in findings]})
     else:
-        for claim in claims:
-            mark = "holds" if claim["holds"] else "DOES NOT HOLD"
-            Console().print(Text(f"{mark}: {claim['claim']}\n    measured: {claim['measured']} ({claim['how']})"))
-    if any(not claim["holds"] for claim in claims):
+        from fedcomp.report.console import findings_text
+
+        Console().print(findings_text([finding.to_json() for finding in findings]), soft_wrap=True)
+    if any(not each.holds for each in findings):
         raise typer.Exit(1)
 
 

@@ -111,6 +111,9 @@ class PrivacyConfig(_Section):
     nominal_examples: Positive | None = None
     """Public number of examples that a client is taken to hold; the sum of gradients is divided by
     ``sampling_probability * nominal_examples``."""
+    tuning: Literal["not stated", "none", "other data", "same data"] = "not stated"
+    """What hyper-parameters were chosen by, for the statement: nothing (published values, taken as they are), other
+    data, or runs on the very data that is protected, whose cost no epsilon here includes."""
 
 
 class EnvelopeConfig(_Section):

@@ -9,8 +9,8 @@ from fedcomp.plan import Plan
 from fedcomp.rng import stream
 from fedcomp.training import get_arrays
 
-_CRYPTO_BYTES = 200
-"""What an envelope and a message header add, to the nearest hundred; the run itself counts the real ones."""
+_ENVELOPE_BYTES, _HEAD_BYTES, _KEY_BYTES = 250, 73, 75
+"""What an envelope with its headers adds, about, and the heads and keys of ledgers; the run counts the real ones."""
 
 
 def forecast(plan: Plan) -> dict[str, Any]:
@@ -22,7 +22,9 @@ def forecast(plan: Plan) -> dict[str, Any]:
     config = plan.config
     model = get_arrays(plan.task.model(plan.model_seed()))
     cohort = config.clients.cohort or config.clients.population
-    uplink, downlink = (len(codec.encode(_noise(model), rng=stream(1))) for codec in (plan.uplink, plan.downlink))
+    payloads = (len(codec.encode(_noise(model), rng=stream(1))) for codec in (plan.uplink, plan.downlink))
+    added = (_ENVELOPE_BYTES + (_HEAD_BYTES + _KEY_BYTES) * (config.privacy.mode == "local"), _ENVELOPE_BYTES)
+    uplink, downlink = (payload + more for payload, more in zip(payloads, added, strict=True))
     facts: dict[str, Any] = {
         "task": config.task,
         "mode": config.privacy.mode,
@@ -31,10 +33,10 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "order on the client": [step.value for step in plan.order.client],
         "order on the server": [step.value for step in plan.order.server],
         "parameters": num_values(model),
-        "uplink_bytes_per_update": uplink + _CRYPTO_BYTES,
-        "uplink_compression": fp32_bytes(model) / (uplink + _CRYPTO_BYTES),
-        "downlink_bytes_per_delta": downlink + _CRYPTO_BYTES,
-        "downlink_compression": fp32_bytes(model) / (downlink + _CRYPTO_BYTES),
+        "uplink_bytes_per_update": uplink,
+        "uplink_compression": fp32_bytes(model) / uplink,
+        "downlink_bytes_per_delta": downlink,
+        "downlink_compression": fp32_bytes(model) / downlink,
         "server_memory_bytes": 5 * fp32_bytes(model) + 64 * downlink,
     }
     return facts | _privacy(plan)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedcomp.arrays import Arrays
+from fedcomp.audit.finding import Finding
 from fedcomp.errors import RunError
 from fedcomp.evaluation import Evaluation, evaluate, model_cost
 from fedcomp.memory import peak_memory_mb
@@ -23,9 +24,10 @@ from fedcomp.observer import Observer
 from fedcomp.plan import Plan, make_plan
 from fedcomp.report import write_report
 from fedcomp.rng import derived_seed, stream
-from fedcomp.run_audit import AuditResult, audit_models
+from fedcomp.run_audit import AuditResult, Rehearse, audit_models, audit_whole
 from fedcomp.run_files import Checkpoint, RunDirectory
 from fedcomp.shrink import ExportError, distil, export_onnx, load_arrays, save_arrays
+from fedcomp.statement import statement
 from fedcomp.training import get_arrays, set_arrays
 
 _PACKAGES = ("fedcomp", "flwr", "torch", "opacus", "dp-accounting", "cryptography", "numpy")
@@ -60,6 +62,7 @@ def finish(plan: Plan, run: RunDirectory, checkpoint: Checkpoint, observer: Obse
     if summary["student"] is not None and onnx_bytes is not None:
         summary["student"]["onnx_bytes"] = onnx_bytes
     run.write_json("summary.json", summary)
+    _write_statement(plan, run, audit, checkpoint.totals)
     observer.phase("writing the report")
     write_report(run.path)
 
@@ -79,23 +82,30 @@ def export_student(path: Path, target: Path) -> Path:
     return target
 
 
-def audit_run(path: Path) -> list[dict[str, Any]]:
-    """Audit the finished run at ``path`` again, write ``audit.json``, and return the claims with what was measured.
+def audit_run(
+    path: Path, rehearse: Rehearse, *, quick: bool = False, observer: Observer | None = None
+) -> tuple[Finding, ...]:
+    """Audit the finished run at ``path``, write what was found into its files and its report, and return it.
+
+    ``rehearse`` makes one round of a plan with real clients; see ``audit_whole``.
 
     Raises:
         RunError: if the run is not finished or its files are damaged.
     """
     run = RunDirectory.open(path)
     checkpoint = run.load_checkpoint()
-    if checkpoint is None or not (path / "global.safetensors").exists():
-        raise RunError(f"{path} is not finished: expected a global.safetensors; run `fedcomp resume {path}` first")
+    if checkpoint is None or not (path / "summary.json").exists():
+        raise RunError(f"{path} is not finished: expected a summary.json; run `fedcomp resume {path}` first")
     plan = make_plan(run.config())
     modules = {"global": _global_module(plan, load_arrays(path / "global.safetensors")[0])}
     if (path / "student.safetensors").exists():
         modules["student"] = _student_module(plan, load_arrays(path / "student.safetensors")[0])
-    audit = audit_models(plan, run, modules, checkpoint.totals)
+    say = (observer or Observer()).phase
+    audit = audit_whole(plan, run, modules, checkpoint.totals, quick=quick, rehearse=rehearse, say=say)
     run.write_json("audit.json", audit.to_json())
-    return [dict(claim) for claim in audit.claims]
+    _write_statement(plan, run, audit, checkpoint.totals)
+    write_report(path)
+    return audit.findings
 
 
 def _global_module(plan: Plan, arrays: Arrays) -> nn.Module:
@@ -196,12 +206,22 @@ def _summary(
         "refused": totals["refused"],
         "seconds": {**{name: round(value, 2) for name, value in clock.items()}, "total": round(sum(clock.values()), 2)},
         "peak_memory_mb": round(peak_memory_mb(), 1),
-        "claims": list(audit.claims),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        },
+        "claims": audit.claims(),
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _write_statement(plan: Plan, run: RunDirectory, audit: AuditResult, totals: Mapping[str, Any]) -> None:
+    rounds = max(totals["trained"].values(), default=0)
+    found = statement(plan, plan.spent_after(rounds), audit.findings, _versions(), rounds)
+    run.write_json("statement.json", found)
 
 
 def _epsilon(plan: Plan, spent: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 ``checkpoint.safetensors`` is the truth: it is replaced atomically after each round. ``metrics.jsonl`` gets its row
 before the checkpoint that counts it; rows beyond the checkpoint are dropped on resume, because their round runs again.
+``ledger.jsonl`` and ``anchors.jsonl`` get their lines before it too, and lose none: what they say has happened.
 """
 
 import hashlib
@@ -84,6 +85,11 @@ class RunDirectory:
     def ledger_path(self) -> Path:
         """The clients' ledger (in a simulation, all of them in one file)."""
         return self.path / "ledger.jsonl"
+
+    @property
+    def anchors_path(self) -> Path:
+        """What the server keeps of its clients' ledgers under mode ``local``; see ``fedcomp.privacy.anchors``."""
+        return self.path / "anchors.jsonl"
 
     def config(self) -> Config:
         """Return the config that the run was started with."""

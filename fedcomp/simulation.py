@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedcomp.audit.finding import Finding
 from fedcomp.config import Config
 from fedcomp.flower.grid import LocalGrid
+from fedcomp.flower.place import forget_places
+from fedcomp.flower.rehearsal import rehearse
 from fedcomp.flower.server import server_app
 from fedcomp.observer import Observer
+from fedcomp.outcome import audit_run
 from fedcomp.plan import make_plan
 from fedcomp.run_files import RunDirectory
+from fedcomp.threads import single_thread
 
 CLIENT_APP = "fedcomp.flower.client:client_app"
 
@@ -45,6 +50,7 @@ def simulate(
     plan = make_plan(config)
     plan.check_shares()
     run = RunDirectory.create(Path(out or Path("runs") / config.name), plan.config, overwrite=overwrite)
+    forget_places()  # the clients of a run that was replaced had other ledgers in the same place
     return _carry_out(run, observer)
 
 
@@ -55,6 +61,18 @@ def resume(path: Path | str, *, observer: Observer | None = None) -> SimulationR
         RunError: if there is no run at ``path``, or its files are damaged or were changed.
     """
     return _carry_out(RunDirectory.open(Path(path)), observer)
+
+
+def audit(path: Path | str, *, quick: bool = False, observer: Observer | None = None) -> tuple[Finding, ...]:
+    """Audit the finished run at ``path``, layer by layer, and write what was found into its directory.
+
+    ``quick`` draws less, and leaves out shadow models and the inversion of updates.
+
+    Raises:
+        RunError: if the run is not finished or its files are damaged.
+    """
+    with quiet_flower(), single_thread():
+        return audit_run(Path(path), rehearse, quick=quick, observer=observer)
 
 
 def _carry_out(run: RunDirectory, observer: Observer | None) -> SimulationResult:

@@ -5,7 +5,11 @@ noise there: with unit ``client`` each update is clipped, on the client and agai
 ``example`` a client sends its sum of clipped gradients of one Poisson batch, and the server cannot clip it again.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedcomp.config import Config
+from fedcomp.crypto import SecretStream
 from fedcomp.privacy import (
     AdaptiveClip,
     CohortSampler,
@@ -14,6 +18,7 @@ from fedcomp.privacy import (
     PoissonSampler,
     calibrate_noise_multiplier,
 )
+from fedcomp.rng import stream
 
 BUILT_MODES = ("none", "local", "central")
 
@@ -27,6 +32,17 @@ def cohort_sampler(config: Config) -> CohortSampler:
     """Return what draws the clients of a round, and knows what that is worth."""
     clients = config.clients
     return CohortSampler(clients.population, clients.sampling, None if clients.sampling == "all" else clients.cohort)
+
+
+def draw_cohort(config: Config, number: int) -> NDArray[np.int64]:
+    """Return the indices of the clients of round ``number``: by a secret draw where that is claimed to amplify.
+
+    Sampling amplifies only while nobody knows who was drawn; the seed of the config is known to every client.
+    """
+    sampler = cohort_sampler(config)
+    if config.privacy.mode == "central" and sampler.amplification == "poisson":
+        return sampler.chosen(SecretStream())
+    return sampler.cohort(stream(config.seed, "cohort", number))
 
 
 def round_event(config: Config) -> DpEvent | None:

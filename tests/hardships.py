@@ -7,6 +7,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -63,3 +64,15 @@ def in_children(*works: Callable[[], object]) -> None:
     failed = [child for child in children if os.waitpid(child, 0)[1] != 0]
     if failed:
         raise AssertionError(f"{len(failed)} of {len(works)} processes failed")
+
+
+def flipped(path: Path) -> Iterator[int]:
+    """Flip one bit of each byte of a file in turn, in place, yield where, and flip it back."""
+    good = path.read_bytes()
+    with path.open("r+b", buffering=0) as file:
+        for at, byte in enumerate(good):
+            for value in (byte ^ 0x01, byte):
+                file.seek(at)
+                file.write(bytes([value]))
+                if value != byte:
+                    yield at

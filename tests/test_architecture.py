@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("aggregation", "evaluation", "shrink", "state", "training"),
     ("audit", "order", "policy", "report", "terms"),
     ("plan", "run_files"),
-    ("forecast", "run_audit"),
+    ("forecast", "run_audit", "statement"),
     ("outcome",),
     ("flower",),
     ("simulation",),

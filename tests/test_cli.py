@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from fedcomp.cli import main
-from fedcomp.config import load_config
+from fedcomp.config import config_from_dict, load_config
 from fedcomp.plan import make_plan
+from fedcomp.run_audit.ledger import check_run_ledger, ledger_findings
+from fedcomp.run_files import RunDirectory
+from fedcomp.simulation import simulate
 from runs_for_cli import PRIVATE, write_config
 
 ROOT = Path(__file__).parent.parent
@@ -81,31 +84,46 @@ def test_the_report_is_one_file_without_outside_links(finished):
 
 def test_an_audit_holds_and_fails_when_the_ledger_was_touched(finished, capsys, monkeypatch, tmp_path):
     run, _ = finished
-    code, out, _ = call(capsys, monkeypatch, "audit", run)
-    assert code == 0
-    assert "DOES NOT HOLD" not in out
+    code, out, _ = call(capsys, monkeypatch, "audit", run, "--quick")
+    assert code == 0, out
+    assert "claims hold" in out.splitlines()[-1]
+    told = json.loads((run / "statement.json").read_text())
+    assert told["sampling"]["code"].startswith("audited")
     ledger = run / "ledger.jsonl"
     whole = ledger.read_bytes()
     ledger.write_bytes(whole.replace(b'"server_round":2', b'"server_round":9', 1))
     try:
-        code, out, _ = call(capsys, monkeypatch, "audit", run, "--json")
+        code, out, _ = call(capsys, monkeypatch, "audit", run, "--quick", "--json")
     finally:
         ledger.write_bytes(whole)
     assert code == 1
-    assert not all(claim["holds"] for claim in json.loads(out)["claims"])
+    broken = [claim for claim in json.loads(out)["claims"] if not claim["holds"]]
+    assert {claim["layer"] for claim in broken} == {"L4 ledger"}
+    assert "ledger entry" in broken[0]["measured"]
 
 
-def test_an_audit_notices_a_ledger_whose_end_was_cut_off(finished, capsys, monkeypatch):
-    run, _ = finished
-    ledger = run / "ledger.jsonl"
-    whole = ledger.read_bytes()
-    ledger.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))  # its chain is whole
+def test_an_audit_notices_a_ledger_whose_end_was_cut_off(finished):
+    run = RunDirectory.open(finished[0])
+    plan, checkpoint = make_plan(run.config()), run.load_checkpoint()
+    whole = run.ledger_path.read_bytes()
+    run.ledger_path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))  # its chain is whole
     try:
-        code, out, _ = call(capsys, monkeypatch, "audit", run, "--json")
+        report = check_run_ledger(plan, run, checkpoint.totals, checkpoint.server_model.model)
     finally:
-        ledger.write_bytes(whole)
-    assert code == 1
-    assert any("without a charge" in claim["measured"] for claim in json.loads(out)["claims"])
+        run.ledger_path.write_bytes(whole)
+    assert any("without a commit" in problem for problem in report.problems)
+
+
+def test_a_device_keeps_its_own_ledger_and_a_server_that_has_none_says_so(finished):
+    run = RunDirectory.open(finished[0])
+    plan, checkpoint = make_plan(run.config()), run.load_checkpoint()
+    away = run.ledger_path.rename(run.path / "elsewhere")
+    try:
+        report = check_run_ledger(plan, run, checkpoint.totals, checkpoint.server_model.model)
+    finally:
+        away.rename(run.ledger_path)
+    (finding,) = ledger_findings(plan, report, plan.spent_after(1))
+    assert finding.verdict == "not covered"
 
 
 def test_report_prints_one_run_or_two(finished, capsys, monkeypatch):
@@ -224,3 +242,10 @@ def test_every_config_in_the_folder_can_be_planned(path):
     plan = make_plan(load_config(path))
     assert plan.config.name == path.stem
     assert plan.private == (path.stem in {"demo", "digits", "trusted-server"})
+
+
+def test_a_private_run_can_be_replaced_by_another_in_one_process(tmp_path):
+    tree = {**PRIVATE, "rounds": 1, "evaluate_every": 1, "student": {"enabled": False}, "audit": {"enabled": False}}
+    first, second = (simulate(config_from_dict(tree), out=tmp_path / "run", overwrite=True) for _ in range(2))
+    assert first.summary["rounds"] == second.summary["rounds"] == 1
+    assert second.summary["refused"] == 0

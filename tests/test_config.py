@@ -45,6 +45,7 @@ CANDIDATES = [
     "each",
     "client",
     "other",
+    "other data",
 ]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fedcomp.aggregation.base import AggregationError
 from fedcomp.arrays import Array, Arrays, ArraysError, scale, zeros_like
+from fedcomp.crypto import SecretStream
 from fedcomp.privacy import ClippedSum, GaussianMechanism
 from fedcomp.rng import Randomness
 
@@ -34,6 +35,9 @@ class PrivateSum:
         except ArraysError as error:
             raise AggregationError(str(error)) from error
 
-    def release(self, state: ClippedSum, rng: Randomness) -> dict[str, Array]:
-        """Return the noised sum times the factor; ``rng`` is a secret stream, and the event is charged already."""
-        return scale(self.mechanism.noise(state, rng).arrays, self.factor)
+    def release(self, state: ClippedSum, rng: Randomness | None = None) -> dict[str, Array]:
+        """Return the noised sum times the factor; the event is charged already.
+
+        The noise is from a secret stream of this call's own; ``rng`` is for tests and the auditor alone.
+        """
+        return scale(self.mechanism.noise(state, rng or SecretStream()).arrays, self.factor)

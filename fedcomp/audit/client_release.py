@@ -1,6 +1,7 @@
 """The release that protects clients: updates decoded, clipped by the server, summed, noised."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from fedcomp.audit.releases import Floats, ReleaseTerms, as_arrays, as_vector
 from fedcomp.codecs import Codec
 from fedcomp.crypto import SecretStream
 from fedcomp.errors import FedcompError
-from fedcomp.privacy import CohortSampler
+from fedcomp.privacy import ClippedSum, CohortSampler
 from fedcomp.rng import Randomness, stream
 from fedcomp.training import Draws
 
@@ -38,15 +39,19 @@ class ClientRelease:
 
     def observe(self, units: Floats, draws: Draws | None = None) -> Floats:
         """See ``ReleaseCode.observe``; a payload that is refused is left out, as in a round."""
-        like = as_arrays(np.zeros(self.dimension))
-        state = self.aggregator.init(like)
-        for index in np.flatnonzero(self.sampled(len(units), draws.batches if draws else None)):
-            try:
-                state = self.aggregator.accumulate(state, self._decoded(units[index], int(index), like))
-            except FedcompError:
-                continue
-        released = self.aggregator.release(state, draws.noise if draws else SecretStream())
-        return as_vector(arrays.scale(released, 1 / self.aggregator.factor))
+        total = self._summed(units, draws.batches if draws else None)
+        return self._released(total, draws.noise if draws else None)
+
+    def many(self, units: Floats, releases: int) -> Iterator[Floats]:
+        """See ``ReleaseCode.many``; where all take part their sum is the same in each, and made once."""
+        if self.terms.sampling_probability < 1:
+            return (self.observe(units) for _ in range(releases))
+        total = self._summed(units, None)
+        return (self._released(total, None) for _ in range(releases))
+
+    def unsampled(self) -> "ClientRelease":
+        """See ``ReleaseCode.unsampled``."""
+        return replace(self, sampler=CohortSampler(self.sampler.population))
 
     def sampled(self, population: int, batches: Randomness | None = None) -> NDArray[np.bool_]:
         """See ``ReleaseCode.sampled``; a sampler of cohorts has the size of its own population alone."""
@@ -58,6 +63,19 @@ class ClientRelease:
         included = np.zeros(population, bool)
         included[sampler.chosen(batches or SecretStream())] = True
         return included
+
+    def _summed(self, units: Floats, batches: Randomness | None) -> ClippedSum:
+        like = as_arrays(np.zeros(self.dimension))
+        state = self.aggregator.init(like)
+        for index in np.flatnonzero(self.sampled(len(units), batches)):
+            try:
+                state = self.aggregator.accumulate(state, self._decoded(units[index], int(index), like))
+            except FedcompError:
+                continue
+        return state
+
+    def _released(self, total: ClippedSum, noise: Randomness | None) -> Floats:
+        return as_vector(arrays.scale(self.aggregator.release(total, noise), 1 / self.aggregator.factor))
 
     def _decoded(self, unit: Floats, index: int, like: arrays.Arrays) -> arrays.Arrays:
         update = as_arrays(unit)

@@ -1,5 +1,6 @@
 """Releases that protect examples: DP-SGD on a client, and the trusted server's sum of clipped gradients."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,11 +44,23 @@ class LocalRelease:
 
     def observe(self, units: Floats, draws: Draws | None = None) -> Floats:
         """See ``ReleaseCode.observe``."""
+        return self._release(_rows(units), draws)
+
+    def many(self, units: Floats, releases: int) -> Iterator[Floats]:
+        """See ``ReleaseCode.many``."""
+        rows = _rows(units)
+        return (self._release(rows, None) for _ in range(releases))
+
+    def unsampled(self) -> "LocalRelease":
+        """See ``ReleaseCode.unsampled``."""
+        return replace(self, sampling_probability=1.0)
+
+    def _release(self, rows: Split, draws: Draws | None) -> Floats:
         update = train_private(
             _layer(self.dimension),
-            _rows(units),
+            rows,
             loss=_loss,
-            sampler=PoissonSampler(len(units), self.sampling_probability, steps=1),
+            sampler=PoissonSampler(len(rows), self.sampling_probability, steps=1),
             nominal_examples=self.nominal_examples,
             max_grad_norm=self.max_grad_norm,
             noise_multiplier=self.noise_multiplier,
@@ -82,11 +95,23 @@ class SummedRelease:
 
     def observe(self, units: Floats, draws: Draws | None = None) -> Floats:
         """See ``ReleaseCode.observe``."""
+        return self._release([_rows(share) for share in np.array_split(units, _CLIENTS)], draws)
+
+    def many(self, units: Floats, releases: int) -> Iterator[Floats]:
+        """See ``ReleaseCode.many``."""
+        shares = [_rows(share) for share in np.array_split(units, _CLIENTS)]
+        return (self._release(shares, None) for _ in range(releases))
+
+    def unsampled(self) -> "SummedRelease":
+        """See ``ReleaseCode.unsampled``."""
+        return replace(self, sampling_probability=1.0)
+
+    def _release(self, shares: Sequence[Split], draws: Draws | None) -> Floats:
         layer, state = _layer(self.dimension), self.aggregator.init(as_arrays(np.zeros(self.dimension)))
-        for share in np.array_split(units, _CLIENTS):
+        for share in shares:
             total = clipped_gradient_sum(
                 layer,
-                _rows(share),
+                share,
                 loss=_loss,
                 sampler=PoissonSampler(len(share), self.sampling_probability, steps=1),
                 max_grad_norm=self.max_grad_norm,
@@ -94,7 +119,7 @@ class SummedRelease:
                 draws=draws,
             )
             state = self.aggregator.accumulate(state, total)
-        released = self.aggregator.release(state, draws.noise if draws else SecretStream())
+        released = self.aggregator.release(state, draws.noise if draws else None)
         return as_vector(arrays.scale(released, 1 / self.aggregator.factor))
 
     def sampled(self, population: int, batches: Randomness | None = None) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ observed in units of the noised sum, so that bound, noise and sampling can be re
 factor (learning rate, batch size, cohort) is divided out again.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +56,14 @@ class ReleaseCode(Protocol):
 
         The last coordinate of a unit of examples must not be 0 unless the whole row is.
         """
+        ...
+
+    def many(self, units: Floats, releases: int) -> Iterator[Floats]:
+        """Yield so many releases over the same units, each by secret draws of its own."""
+        ...
+
+    def unsampled(self) -> "ReleaseCode":
+        """Return the same code with every unit in every release."""
         ...
 
     def sampled(self, population: int, batches: Randomness | None = None) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from fedcomp.crypto.envelope import Channel, ReplayGuard
 from fedcomp.crypto.header import EnvelopeError, Header
 from fedcomp.crypto.keys import KeyFileError, KeyPair, key_id, public_key_from_text
 from fedcomp.crypto.secret_stream import SecretStream
+from fedcomp.crypto.signing import SigningKey, VerifyingKey
 
 __all__ = [
     "Channel",
@@ -13,6 +14,8 @@ __all__ = [
     "KeyPair",
     "ReplayGuard",
     "SecretStream",
+    "SigningKey",
+    "VerifyingKey",
     "key_id",
     "public_key_from_text",
 ]

@@ -1,28 +1,17 @@
 """X25519 key pairs: one per party, from operating system entropy, in files that nobody else may read."""
 
-import base64
-import binascii
 import hashlib
-import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedcomp.errors import FedcompError
-from fedcomp.files import write_atomic
+from fedcomp.crypto.key_files import KeyFileError, decode_key, encode_key, read_private, write_private
+
+__all__ = ["KeyFileError", "KeyPair", "key_id", "public_key_from_text"]
 
 _PUBLIC_PREFIX = "fedcomp-x25519:"
 _PRIVATE_PREFIX = "fedcomp-x25519-private:"
-_KEY_BYTES = 32
-_MAX_FILE_BYTES = 1024  # a key file is 68 bytes; whatever is longer is not one, and is not read
-
-
-class KeyFileError(FedcompError):
-    """A key that is missing, malformed, or readable by others."""
-
-    exit_code = 4
 
 
 @dataclass(frozen=True)
@@ -49,8 +38,7 @@ class KeyPair:
         Raises:
             KeyFileError: if the file is missing or malformed, or if its group or others may read or write it.
         """
-        text = _read_private(path)
-        return cls._of(X25519PrivateKey.from_private_bytes(_decode(text, _PRIVATE_PREFIX, str(path))))
+        return cls._of(X25519PrivateKey.from_private_bytes(read_private(path, _PRIVATE_PREFIX)))
 
     def save(self, path: Path) -> None:
         """Write the pair to a new file with permissions 0600.
@@ -59,10 +47,7 @@ class KeyPair:
             KeyFileError: if ``path`` exists; a lost key cannot be had again, so none is written over.
             RunError: if the file cannot be written.
         """
-        if path.exists():
-            raise KeyFileError(f"key file {path} exists and is not written over: remove it or choose another path")
-        # write_atomic makes its temporary file with mode 0600 and renames it, so the key is never readable by others.
-        write_atomic(path, (_encode(self.private.private_bytes_raw(), _PRIVATE_PREFIX) + "\n").encode())
+        write_private(path, self.private.private_bytes_raw(), _PRIVATE_PREFIX)
 
     @property
     def key_id(self) -> str:
@@ -71,7 +56,7 @@ class KeyPair:
 
     def public_text(self) -> str:
         """Return the public half as one line of text, for a config file or a message."""
-        return _encode(self.public, _PUBLIC_PREFIX)
+        return encode_key(self.public, _PUBLIC_PREFIX)
 
     @classmethod
     def _of(cls, private: X25519PrivateKey) -> "KeyPair":
@@ -89,39 +74,4 @@ def public_key_from_text(text: str) -> bytes:
     Raises:
         KeyFileError: if ``text`` is something else.
     """
-    return _decode(text, _PUBLIC_PREFIX, "public key")
-
-
-def _encode(key: bytes, prefix: str) -> str:
-    return prefix + base64.urlsafe_b64encode(key).decode()
-
-
-def _decode(text: str, prefix: str, source: str) -> bytes:
-    # The text itself is never quoted: it may be a private key.
-    if not text.strip().startswith(prefix):
-        raise KeyFileError(f"{source}: expected a line that starts with {prefix!r}, got something else")
-    try:
-        key = base64.b64decode(text.strip().removeprefix(prefix), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise KeyFileError(f"{source}: expected base64 after {prefix!r}, got something else") from error
-    if len(key) != _KEY_BYTES:
-        raise KeyFileError(f"{source}: expected a key of {_KEY_BYTES} bytes, got {len(key)}")
-    return key
-
-
-def _read_private(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            # Asked of the open file, not of the path: the two could be different files a moment later.
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise KeyFileError(
-                    f"private key {path}: expected permissions 0600, got {mode:04o}; run chmod 600 on it"
-                )
-            return file.read(_MAX_FILE_BYTES).decode("ascii")
-    except OSError as error:
-        raise KeyFileError(f"cannot read private key {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise KeyFileError(
-            f"{path}: expected a line that starts with {_PRIVATE_PREFIX!r}, got something else"
-        ) from error
+    return decode_key(text, _PUBLIC_PREFIX, "public key")

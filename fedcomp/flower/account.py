@@ -1,14 +1,20 @@
-"""What the server charges: under mode ``central`` every release, before anything of it exists; else nothing.
+"""What the server writes down: under mode ``central`` its own releases, under ``local`` what its clients committed.
 
-An entry is on disk before the clients of its round are asked. A round that a kill interrupted is drawn and noised anew
-when the run goes on, and charged anew: what came of the first attempt may have been seen.
+Under ``central`` an entry is on disk before the clients of its round are asked, and its commit before the new model
+is. A round that a kill interrupted is drawn and noised anew when the run goes on, and charged anew: what came of the
+first attempt may have been seen. Under ``local`` the clients charge themselves; the server keeps the heads of their
+ledgers and the digests of their updates (anchors), before it counts them. Each model goes out with the head of what the
+server has written so far. Under mode ``none`` there is none of this.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedcomp.arrays import Arrays, digest
+from fedcomp.flower.ledgers import open_ledger
 from fedcomp.plan import Plan
-from fedcomp.privacy import FileLedger
+from fedcomp.privacy import Anchors, FileLedger, Receipt
 from fedcomp.run_files import RunDirectory
 from fedcomp.terms import by_example, cohort_sampler, server_mechanism
 
@@ -20,7 +26,13 @@ class SharedAccount:
     plan: Plan
     run: str
     ledger: FileLedger | None
+    anchors: Anchors | None
     session: str
+
+    def head(self) -> str:
+        """Return the head of what was written so far: what clients keep. Empty where nothing is written."""
+        written = self.ledger or self.anchors
+        return written.head() if written else ""
 
     def charge(self, number: int, clipping_norm: float = 0.0) -> None:
         """Charge round ``number``, whose bound is ``clipping_norm`` where that moves, or 0 for the first one.
@@ -43,7 +55,7 @@ class SharedAccount:
             budget=self.plan.budget,
             run=self.run,
             server_round=number,
-            release=f"model/{self.session}",
+            release=self._release,
             unit=privacy.unit,
             sensitivity=mechanism.sensitivity * (1.0 if examples else sampler.moves),
             noise_std=mechanism.noise_std,
@@ -52,6 +64,25 @@ class SharedAccount:
             codec_digest=self.plan.uplink.digest(),
         )
 
+    def settle(self, number: int, receipts: Sequence[Receipt], model: Arrays) -> None:
+        """Write down what round ``number`` came to, before the checkpoint is saved that counts it.
+
+        Under mode ``central`` that is the digest of the new model, from which everything that is released is made.
+        Clients' updates are raw there, so nothing of them is kept.
+
+        Raises:
+            LedgerError: if the round was not charged, or the files cannot be read or written.
+        """
+        if self.ledger is not None:
+            key = (self.plan.shared_subject(), self.run, number, self._release)
+            self.ledger.commit(key, digest(model))
+        if self.anchors is not None:
+            self.anchors.append(receipts)
+
+    @property
+    def _release(self) -> str:
+        return f"model/{self.session}"
+
     def releasing(self, trained: tuple[str, ...]) -> tuple[str, ...]:
         """Return the accounts that a round was charged to: of the clients that trained, or the shared one."""
         return trained if self.ledger is None else (self.plan.shared_subject(),)
@@ -59,5 +90,6 @@ class SharedAccount:
 
 def account_of(plan: Plan, run: RunDirectory) -> SharedAccount:
     """Return the account of a run."""
-    ledger = FileLedger(run.path / "ledger.jsonl") if plan.central else None
-    return SharedAccount(plan, run.identity()["run"], ledger, secrets.token_hex(8))
+    ledger = open_ledger(run.ledger_path) if plan.central else None
+    anchors = Anchors(run.anchors_path) if plan.private and not plan.central else None
+    return SharedAccount(plan, run.identity()["run"], ledger, anchors, secrets.token_hex(8))

@@ -1,8 +1,8 @@
 """The story of a message on the client: plan, train, protect, encode, seal, reply.
 
 A round is trained at most once, one message at a time. The ledger entry is on disk before training starts, the encoded
-update is on disk before it leaves, and a round that is asked for again is answered with that same update: neither a
-restart nor a copied message costs a second release.
+update is on disk, and committed in the ledger, before it leaves, and a round that is asked for again is answered with
+that same update: neither a restart nor a copied message costs a second release.
 """
 
 import json
@@ -24,6 +24,8 @@ from fedcomp.config import Config, config_from_json
 from fedcomp.crypto import Channel, Header, KeyPair
 from fedcomp.crypto.at_rest import key_pair_from_bytes, key_pair_to_bytes
 from fedcomp.errors import FedcompError
+from fedcomp.flower.ledgers import digest_in
+from fedcomp.flower.local_account import LocalAccount
 from fedcomp.flower.messages import SERVER, Frame, MessageError, from_message, pack, to_record, unpack
 from fedcomp.flower.place import Place, find_place
 from fedcomp.plan import Plan, plan_from_json
@@ -50,6 +52,8 @@ class _Memory:
     holds: str
     """The name of the model that is held here; empty if none."""
     replied: int
+    head: str
+    """The newest head of the server's records that came with a model; empty if none did."""
     stored: Mapping[str, bytes]
 
 
@@ -130,11 +134,15 @@ def _train(frame: Frame, place: Place) -> Frame:
     if round_number < memory.replied:
         raise Refusal(f"round {round_number} is replayed: round {memory.replied} was already answered")
     inner = unpack(_open(memory, frame, place.name, round_number))
+    if plan.private:
+        memory = replace(memory, head=digest_in(inner, "head"))
     if round_number == memory.replied:
         if inner.text("digest") != memory.holds:
             # the server lost what it knew and sends another model: held from now on, but the update has left already
             _keep(memory, place, inner, _receive_model(memory, inner), {})
-        return _seal(memory, memory.stored["reply"], place.name, round_number, began)
+        elif plan.private:
+            _keep(memory, place, inner, None, {})  # the server's newest head
+        return _answer(memory, place, memory.stored["reply"], round_number, began)
     model = _receive_model(memory, inner)
     limit = _max_bytes(plan, place, inner)
     context = CodecContext(reference=model, memory=_encoder_memory(memory), max_bytes=limit)
@@ -144,15 +152,29 @@ def _train(frame: Frame, place: Place) -> Frame:
     if encoder_memory:
         kept["memory"] = WHOLE.encode(encoder_memory, rng=stream(0))
     _keep(memory, place, inner, model, kept, replied=round_number)
+    return _answer(memory, place, reply, round_number, began)
+
+
+def _answer(memory: _Memory, place: Place, reply: bytes, round_number: int, began: float) -> Frame:
+    """Return a stored reply as it travels; where the client charges itself, it is committed first."""
+    if memory.plan.config.privacy.mode == "local":
+        reply = _account(memory, place).commit(round_number, reply, memory.head)
     return _seal(memory, reply, place.name, round_number, began)
 
 
-def _keep(memory: _Memory, place: Place, inner: Frame, model: Arrays, kept: Mapping[str, bytes], **about: int) -> None:
-    """Save the model that is held from now on, and whatever else belongs to it, all or nothing."""
-    known = {"version": inner.number("version"), "holds": inner.text("digest")}
+def _account(memory: _Memory, place: Place) -> LocalAccount:
+    return LocalAccount(memory.plan, place.ledger, place.name, memory.run, memory.session)
+
+
+def _keep(
+    memory: _Memory, place: Place, inner: Frame, model: Arrays | None, kept: Mapping[str, bytes], **about: int
+) -> None:
+    """Save the model that is held from now on (``None``: the same), and what else belongs to it, all or nothing."""
+    known = {"version": inner.number("version"), "holds": inner.text("digest"), "head": memory.head}
     stored = {"about": json.dumps({**json.loads(memory.stored["about"]), **known, **about}).encode()}
-    model_bytes = {"model": WHOLE.encode(model, rng=stream(0))}
-    place.state.save(place.name, {**memory.stored, **kept, **stored, **model_bytes})
+    if model is not None:
+        stored["model"] = WHOLE.encode(model, rng=stream(0))
+    place.state.save(place.name, {**memory.stored, **kept, **stored})
 
 
 def _remember(place: Place, run: str) -> _Memory:
@@ -164,7 +186,8 @@ def _remember(place: Place, run: str) -> _Memory:
     channel = None
     if plan.config.envelope.enabled:
         channel = Channel(key_pair_from_bytes(stored["key"]), bytes.fromhex(about["server_key"]), run)
-    return _Memory(run, plan, about["session"], channel, about["holds"], about["replied"], stored)
+    head = about.get("head", "")
+    return _Memory(run, plan, about["session"], channel, about["holds"], about["replied"], head, stored)
 
 
 def _open(memory: _Memory, frame: Frame, name: str, round_number: int) -> bytes:
@@ -269,19 +292,8 @@ def _private_update(memory: _Memory, place: Place, module: nn.Module, split: Spl
     privacy = plan.config.privacy
     if plan.round_event is None or privacy.noise_multiplier is None or privacy.nominal_examples is None:
         raise Refusal("a private mode without noise or without nominal_examples is not trained")
-    place.ledger.compose(
-        plan.subject(place.name),
-        plan.round_event,
-        budget=place.policy.budget(plan.budget, privacy.delta),
-        run=memory.run,
-        server_round=round_number,
-        release=f"update/{memory.session}",
-        sensitivity=privacy.max_grad_norm,
-        noise_std=privacy.noise_multiplier * privacy.max_grad_norm,
-        sampler="poisson",
-        sampling_probability=privacy.sampling_probability,
-        codec_digest=plan.uplink.digest(),
-    )
+    budget = place.policy.budget(plan.budget, privacy.delta)
+    _account(memory, place).charge(round_number, budget, memory.head)
     update = training.train_private(
         module,
         split,

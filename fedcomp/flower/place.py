@@ -1,7 +1,8 @@
 """Where a client keeps what is its own, and who it is: read from Flower's node and run config.
 
 ``state-dir`` names the directory. With ``key-file`` (an edge device) the state is encrypted with that key, which is
-also the client's key pair; without it (a simulation) all clients share one SQLite file.
+also the client's key pair; without it (a simulation) all clients share one SQLite file. ``ledger-key-file`` is the key
+that the ledger is signed with; without it that is ``ledger.key`` beside the ledger.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from flwr.app import Context
 from fedcomp.crypto import KeyPair, public_key_from_text
 from fedcomp.crypto.at_rest import StorageCipher
 from fedcomp.errors import ConfigError, RunError
+from fedcomp.flower.ledgers import open_ledger
 from fedcomp.policy import NO_POLICY, Policy, load_policy
 from fedcomp.privacy import FileLedger
 from fedcomp.run_files import TURNS
@@ -80,7 +82,7 @@ def find_place(context: Context) -> Place:
         directory = context.run_config.get("state-dir")
     if not directory:
         raise ConfigError(["node config: expected a state-dir (or FEDCOMP_STATE) to keep the ledger in, got none"])
-    state, ledger = _belongings(str(directory), key_file)
+    state, ledger = _belongings(str(directory), key_file, str(node.get("ledger-key-file", "")))
     return Place(
         name=str(node.get("client-name", f"client-{index}")),
         index=index,
@@ -100,10 +102,18 @@ def _uplink_bytes(value: object) -> int | None:
     raise ConfigError([f"node config: expected uplink-bytes to be a positive integer, got {value!r}"])
 
 
+def forget_places() -> None:
+    """Forget which files were open: for a process in which one run's directory is replaced by another's."""
+    _belongings.cache_clear()
+
+
 @functools.lru_cache(maxsize=8)
-def _belongings(directory: str, key_file: str) -> tuple[ClientState, FileLedger]:
+def _belongings(directory: str, key_file: str, ledger_key_file: str) -> tuple[ClientState, FileLedger]:
     path = Path(directory)
+    state: ClientState
     if key_file:
-        return DirectoryClientState(path, StorageCipher.from_file(Path(key_file))), FileLedger(path / "ledger.jsonl")
-    path.mkdir(parents=True, exist_ok=True)
-    return SqliteClientState(path / "clients.sqlite"), FileLedger(path / "ledger.jsonl")
+        state = DirectoryClientState(path, StorageCipher.from_file(Path(key_file)))
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        state = SqliteClientState(path / "clients.sqlite")
+    return state, open_ledger(path / "ledger.jsonl", Path(ledger_key_file) if ledger_key_file else None)

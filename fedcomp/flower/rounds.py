@@ -13,12 +13,13 @@ from fedcomp.aggregation import PrivateSum, ServerModel, UniformMean
 from fedcomp.arrays import Array, Arrays, fp32_bytes, num_values
 from fedcomp.crypto import SecretStream
 from fedcomp.errors import FedcompError
+from fedcomp.flower.ledgers import digest_in, digest_of
 from fedcomp.flower.links import Link
 from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.peers import Peer, Self
 from fedcomp.flower.releases import Parcel, Releases
 from fedcomp.plan import Plan
-from fedcomp.privacy import AdaptiveClip
+from fedcomp.privacy import AdaptiveClip, Receipt
 from fedcomp.terms import adaptive_clip, server_mechanism
 
 _POLL_SECONDS = 0.1
@@ -46,6 +47,8 @@ class RoundOutcome:
     """What that client was sent in this round."""
     clipping_norm: float = 0.0
     """The bound of the next round where that moves; noised, and covered by the round's event."""
+    receipts: tuple[Receipt, ...] = ()
+    """Under mode ``local``: of each update that was counted, its digest and its client's ledger's head."""
 
 
 @dataclass
@@ -73,24 +76,30 @@ class Rounds:
         self._links: dict[int, Link] = {}
 
     def run(
-        self, round_number: int, nodes: Sequence[int], server_model: ServerModel, clipping_norm: float = 0.0
+        self,
+        round_number: int,
+        nodes: Sequence[int],
+        server_model: ServerModel,
+        clipping_norm: float = 0.0,
+        head: str = "",
     ) -> RoundOutcome:
         """Run one round with the clients at ``nodes`` and return what came of it; a client's failure never ends it.
 
-        ``clipping_norm`` is the round's bound where that moves, or 0 for the first round.
+        ``clipping_norm`` is the round's bound where that moves, or 0 for the first round; ``head`` is that of the
+        server's records, which clients keep, or empty.
         """
         clip = self._clip and replace(self._clip, clipping_norm=clipping_norm or self._clip.clipping_norm)
         traffic = Traffic()
         self._greet([node for node in nodes if node not in self._peers], traffic)
         asked = {node: self._peers[node] for node in nodes if node in self._peers}
         sent = dict(zip(asked, self._releases.parcels(list(asked.values()), server_model, round_number), strict=True))
-        outgoing, started = self._outgoing(asked, sent, round_number, clip), time.monotonic()
+        outgoing, started = self._outgoing(asked, sent, round_number, clip, head), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
         self._peers.update({node: replace(peer, version=-1, holds="") for node, peer in asked.items()})
         aggregator = self._aggregator(clip)
         state: Any = aggregator.init(server_model.model)
         fold: Callable[..., Any] = aggregator.accumulate
-        counted, within = [], []
+        counted, within, receipts = [], [], []
         example, example_sent = b"", None
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
@@ -98,15 +107,16 @@ class Rounds:
                 inner = self._inner(asked[node], content, round_number)
                 update = self._decode(inner.parts[0], sent[node].model)
                 bit, weight = _bit(inner) if clip else False, inner.number("num_examples") if self._weighted else 1
+                kept = self._receipts(inner, asked[node].name, round_number)
                 state = fold(state, update, weight)
             except FedcompError as error:
                 traffic.refuse(asked[node].name, error)
                 self._note_refusal(node, content, traffic)
                 continue
-            self._peers[node] = replace(asked[node], version=server_model.version, holds=sent[node].holds)
-            self._releases.arrived(asked[node], sent[node])
+            self._arrived(node, asked[node], sent[node], server_model.version)
             counted.append(asked[node].name)
             within.append(bit)
+            receipts += kept
             if not example:
                 example, example_sent = inner.parts[0], sent[node].frame
         fp32 = fp32_bytes(server_model.model)
@@ -123,6 +133,7 @@ class Rounds:
             example=example,
             example_sent=example_sent,
             clipping_norm=_following(clip, within),
+            receipts=tuple(receipts),
         )
 
     def _aggregator(self, clip: AdaptiveClip | None) -> UniformMean | PrivateSum:
@@ -176,7 +187,12 @@ class Rounds:
         yield node, content
 
     def _outgoing(
-        self, asked: Mapping[int, Peer], sent: Mapping[int, Parcel], round_number: int, clip: AdaptiveClip | None
+        self,
+        asked: Mapping[int, Peer],
+        sent: Mapping[int, Parcel],
+        round_number: int,
+        clip: AdaptiveClip | None,
+        head: str,
     ) -> dict[int, bytes]:
         """Return the message of each client."""
         codec = self._plan.downlink.digest()
@@ -185,8 +201,10 @@ class Rounds:
         for node, peer in asked.items():
             frame = sent[node].frame
             limit = self._links.get(node, Link()).max_bytes(self._plan.config.server.upload_seconds)
-            more = ({"max_bytes": limit} if limit else {}) | ({"clipping_norm": clip.clipping_norm} if clip else {})
-            inner = pack(Frame({**frame.header, **more}, frame.parts))
+            bound = clip.clipping_norm if clip else None
+            more = {"max_bytes": limit, "clipping_norm": bound, "head": head}
+            told = {name: value for name, value in more.items() if value}
+            inner = pack(Frame({**frame.header, **told}, frame.parts))
             outgoing[node] = pack(Frame(header, (self._own.seal(peer, inner, round_number, codec),)))
         return outgoing
 
@@ -201,6 +219,18 @@ class Rounds:
         if len(inner.parts) != 1:
             raise FedcompError(f"expected one encoded update, got {len(inner.parts)} parts")
         return inner
+
+    def _arrived(self, node: int, peer: Peer, parcel: Parcel, version: int) -> None:
+        """Remember what a client holds that answered."""
+        self._peers[node] = replace(peer, version=version, holds=parcel.holds)
+        self._releases.arrived(peer, parcel)
+
+    def _receipts(self, inner: Frame, client: str, round_number: int) -> list[Receipt]:
+        """Return the receipt of an update where its client charges itself; an update without a head does not count."""
+        if self._plan.config.privacy.mode != "local":
+            return []
+        head, key = digest_in(inner, "head"), digest_in(inner, "ledger")
+        return [Receipt(round_number, client, head, key, digest_of(inner.parts[0]))]
 
     def _decode(self, payload: bytes, reference: Arrays) -> dict[str, Array]:
         return self._plan.uplink.decode(payload, max_values=num_values(reference), reference=reference)
@@ -218,7 +248,7 @@ class Rounds:
 def _finish(aggregator: UniformMean | PrivateSum, state: Any, *, some: bool) -> dict[str, Array] | None:
     if isinstance(aggregator, PrivateSum):
         # a round without updates is a round of noise: skipping it would tell that nobody came
-        return aggregator.release(state, SecretStream())
+        return aggregator.release(state)
     return aggregator.finish(state) if some else None
 
 

@@ -17,7 +17,7 @@ from fedcomp.codecs import Codec
 from fedcomp.codecs.breakdown import breakdown
 from fedcomp.codecs.deltas import WHOLE
 from fedcomp.config import load_config
-from fedcomp.crypto import KeyPair, SecretStream
+from fedcomp.crypto import KeyPair
 from fedcomp.errors import RunError
 from fedcomp.flower.account import account_of
 from fedcomp.flower.peers import Self
@@ -29,7 +29,7 @@ from fedcomp.plan import Plan, make_plan
 from fedcomp.rng import stream
 from fedcomp.run_files import Checkpoint, RunDirectory
 from fedcomp.state import SqliteClientState
-from fedcomp.terms import cohort_sampler
+from fedcomp.terms import draw_cohort
 from fedcomp.threads import single_thread
 
 KEPT_DELTAS = 64
@@ -96,11 +96,13 @@ def carry_out(
         started = time.perf_counter()
         bound = checkpoint.totals["clipping_norm"]
         account.charge(number, bound)
-        outcome = rounds.run(number, _cohort(plan, nodes, number), checkpoint.server_model, bound)
+        cohort = _cohort(plan, nodes, number)
+        outcome = rounds.run(number, cohort, checkpoint.server_model, bound, account.head())
         if outcome.cohort and not outcome.counted and not checkpoint.totals["counted"]:
             reasons = "; ".join(f"{item['client']}: {item['reason']}" for item in outcome.refused[:3])
             raise RunError(f"round {number} counted no update of {outcome.cohort} clients asked: {reasons or 'none'}")
         server_model = _advance(plan, checkpoint.server_model, outcome, number)
+        account.settle(number, outcome.receipts, server_model.model)
         released = {"trained": account.releasing(outcome.trained), "counted": outcome.counted}
         by_client = {name: _tally(checkpoint.totals[name], names) for name, names in released.items()}
         kept = {**by_client, "clipping_norm": outcome.clipping_norm}
@@ -139,11 +141,7 @@ def _releases(plan: Plan, run: RunDirectory) -> Releases:
 
 
 def _cohort(plan: Plan, nodes: Sequence[int], number: int) -> list[int]:
-    sampler, public = cohort_sampler(plan.config), stream(plan.config.seed, "cohort", number)
-    secret = plan.central and sampler.amplification == "poisson"
-    # sampling amplifies only while nobody knows who was drawn; the seed of the config is known to every client
-    drawn = sampler.chosen(SecretStream()) if secret else sampler.cohort(public)
-    return [nodes[index] for index in drawn]
+    return [nodes[index] for index in draw_cohort(plan.config, number)]
 
 
 def _wait_for_nodes(grid: Grid, population: int, timeout: float) -> list[int]:

@@ -13,6 +13,8 @@ from fedcomp.privacy.spent import PrivacySpent
 
 _LARGEST_NOISE = 1e6
 _SCHEDULE_POINTS = 5000
+_MOST_PRICED = 250
+"""Rounds that are priced one by one; of more, every second one, or third: the others have the next one's bound."""
 
 
 def calibrate_noise_multiplier(target_epsilon: float, delta: float, sampling_probability: float, steps: int) -> float:
@@ -83,11 +85,13 @@ def _bounds(event: DpEvent, rounds: int, delta: float) -> list[float]:
         return [0.0] + [final] * rounds
     counts = flatten([(event, 1)])
     interval = max(final / _SCHEDULE_POINTS * max(1.0, math.sqrt(rounds / 150)), least_interval(counts))
-    one = on_grid(counts, interval)
+    stride = math.ceil(rounds / _MOST_PRICED)
+    some = on_grid({each: count * stride for each, count in counts.items()}, interval)
     totals = itertools.accumulate(
-        itertools.repeat(one, rounds - 1), lambda total, item: total.compose(item), initial=one
+        itertools.repeat(some, rounds // stride - 1), lambda total, item: total.compose(item), initial=some
     )
-    bounds = [0.0, *(total.get_epsilon_for_delta(delta) for total in totals)]
+    bounds = [0.0] + [math.inf] * rounds
+    bounds[stride::stride] = [total.get_epsilon_for_delta(delta) for total in totals]
     bounds[-1] = final
     return list(itertools.accumulate(reversed(bounds), min))[::-1]
 

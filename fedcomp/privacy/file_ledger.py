@@ -1,166 +1,215 @@
 """A ledger in a file that shows when it was touched, and that several processes append to.
 
-An entry is on disk, whole and synced, before ``compose`` returns; whoever releases something does so afterwards. So a
-last line without its newline was never acknowledged and nothing was released under it. Still, if that line is complete
-but for the newline it is kept (charging too much is safe); otherwise it is cut off at the next ``compose``.
+An entry is on disk, whole and synced, before ``compose`` returns; whoever releases something does so afterwards, and
+says by ``commit`` what left. An entry without a commit is spent all the same.
 
-What a chain of hashes cannot show is a file that was cut at an entry's end, or rewritten whole by its owner: for that,
-somebody else keeps ``head()`` and hands it to ``verify``.
+What each part shows: the chain of hashes, that a line was edited, dropped, inserted or moved; the signatures, that
+somebody without the key hashed the rest anew. That its owner did so, or put an older copy back, shows only against a
+head that somebody else keeps: ``verify(anchor)``.
 """
 
-import contextlib
-import fcntl
-import os
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from fedcomp.files import append_synced
-from fedcomp.privacy.accounting import epsilon
+from fedcomp.privacy.accounting import Accountant, epsilon
 from fedcomp.privacy.budget import Budget, BudgetExceeded, merge
-from fedcomp.privacy.entry import GENESIS, Charge, Details, Entry, LedgerError
+from fedcomp.privacy.chain import GENESIS, LedgerError, check_hex
+from fedcomp.privacy.chain_file import ChainFile
+from fedcomp.privacy.entry import Charge, Details, Key
 from fedcomp.privacy.events import DpEvent, flatten
+from fedcomp.privacy.lines import Commit, Entry, Line, Signer, Verifier, check_signature, read_line
 
 
 class FileLedger:
-    """A ``Ledger`` in a file of JSON lines (see ``entry``) that several threads and processes may append to.
+    """A ``Ledger`` in a file of JSON lines (see ``lines``) that several threads and processes may append to.
 
-    Writers take turns by ``flock`` on ``<path>.lock``, on a file system that has it. The file is read and checked whole
-    when it is opened; after that only what others have appended is read, so a charge costs the same however long the
-    ledger is.
+    The file is read and its hashes are checked whole when it is opened; after that only what others have appended is
+    read, so a charge costs the same however long the ledger is. Whoever appends checks the signature of the last line,
+    which stands for all before it by their hashes; ``verify`` checks every one.
+
+    Args:
+        path: the file; it need not exist yet.
+        signer: the ledger's key; without it the ledger can be read and nothing can be charged.
 
     Raises:
-        LedgerError: if the file is damaged or cannot be read; a client that gets this refuses to train.
+        LedgerError: if the file is damaged, cannot be read, or is another key's; a client that gets this refuses to
+            train.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._mutex = threading.RLock()
+    def __init__(self, path: str | Path, signer: Signer | None = None) -> None:
+        self.path, self._signer = Path(path), signer
+        self._file = ChainFile[Line](self.path, "ledger", read_line, self._take_in)
         self._entries: list[Entry] = []
-        self._by_key: dict[tuple[str, str, int, str], Entry] = {}
+        self._commits: dict[int, Commit] = {}
+        self._by_key: dict[Key, Entry] = {}
         self._accounts: dict[str, dict[DpEvent, int]] = {}
         self._terms: dict[str, tuple[str, str]] = {}
-        self._size = 0  # bytes read and checked so far; always the end of a line
-        with self._mutex:
-            self._read_on()
+        self._trusted = ""  # hash of the last line whose signature is known to fit
+        with self._file.mutex:
+            self._file.read_on()
+            if signer is not None:
+                self._check_last(signer)
 
     def compose(
-        self, subject: str, event: DpEvent, *, budget: Budget | None = None, **details: Unpack[Details]
+        self,
+        subject: str,
+        event: DpEvent,
+        *,
+        budget: Budget | None = None,
+        witness: str = "",
+        **details: Unpack[Details],
     ) -> Entry:
         """See ``Ledger.compose``."""
-        charge = Charge(subject, event, **details)
-        with self._mutex, self._turn():
-            self._mend(self._read_on())
+        charge, signer = Charge(subject, event, **details), self._key()
+        with self._file.turn():
+            self._check_last(signer)
             existing = self._by_key.get(charge.key)
             if existing is not None:
                 return _same(existing, charge)
             self._check_account(charge)
             if budget is not None:
                 self._check_budget(charge, budget)
-            entry = Entry.after(self._last(), charge, time.time())
-            append_synced(self.path, entry.to_line())
-            self._read_on()
+            entry = Entry.after(self._file.last, charge, time.time(), signer, witness)
+            self._append(entry)
             return entry
+
+    def commit(self, entry: Entry | Key, released: str, *, witness: str = "") -> Commit:
+        """See ``Ledger.commit``."""
+        check_hex("released", released, 32)
+        signer = self._key()
+        with self._file.turn():
+            self._check_last(signer)
+            intent = self._intent(entry)
+            existing = self._commits.get(intent.index)
+            if existing is not None:
+                if existing.released == released:
+                    return existing
+                raise LedgerError(
+                    f"ledger entry {intent.index}: {existing.released[:16]} was released under it (entry "
+                    f"{existing.index}), got {released[:16]}: that would be a second release under one charge"
+                )
+            commit = Commit.after(self._file.last, intent, released, signer, witness)
+            self._append(commit)
+            return commit
+
+    def commit_of(self, entry: Entry) -> Commit | None:
+        """See ``Ledger.commit_of``."""
+        with self._file.mutex:
+            self._file.read_on()
+            return self._commits.get(entry.index)
 
     def would_exceed(self, subject: str, event: DpEvent, count: int, budget: Budget) -> bool:
         """See ``Ledger.would_exceed``."""
-        with self._mutex:
-            self._read_on()
+        with self._file.mutex:
+            self._file.read_on()
             return budget.exceeded_by(self._accounts.get(subject, {}), flatten([(event, count)]))
 
-    def epsilon(self, subject: str, delta: float) -> float:
+    def epsilon(self, subject: str, delta: float, accountant: Accountant = "PLD") -> float:
         """See ``Ledger.epsilon``."""
-        with self._mutex:
-            self._read_on()
-            return epsilon(self._accounts.get(subject, {}).items(), delta)
+        with self._file.mutex:
+            self._file.read_on()
+            return epsilon(self._accounts.get(subject, {}).items(), delta, accountant)
 
-    def max_epsilon(self, delta: float) -> float:
+    def max_epsilon(self, delta: float, accountant: Accountant = "PLD") -> float:
         """See ``Ledger.max_epsilon``."""
-        with self._mutex:
-            self._read_on()
-            return max((epsilon(account.items(), delta) for account in self._accounts.values()), default=0.0)
+        with self._file.mutex:
+            self._file.read_on()
+            accounts = list(self._accounts.values())
+        return max((epsilon(account.items(), delta, accountant) for account in accounts), default=0.0)
 
     def entries(self) -> tuple[Entry, ...]:
         """See ``Ledger.entries``."""
-        with self._mutex:
-            self._read_on()
+        with self._file.mutex:
+            self._file.read_on()
             return tuple(self._entries)
+
+    def lines(self) -> tuple[Line, ...]:
+        """See ``Ledger.lines``."""
+        with self._file.mutex:
+            self._file.read_on()
+            return tuple(self._file.lines)
 
     def head(self) -> str:
         """See ``Ledger.head``; 64 zeros if nothing was charged yet."""
-        entries = self.entries()
-        return entries[-1].hash if entries else GENESIS
+        return self._file.head()
 
-    def verify(self, anchor: str | None = None) -> int:
-        """See ``Ledger.verify``."""
-        entries = FileLedger(self.path).entries()
-        if anchor not in (None, GENESIS) and all(entry.hash != anchor for entry in entries):
+    def public_key(self) -> bytes | None:
+        """Return the key that the lines name; None if there is no line yet."""
+        lines = self.lines()
+        return bytes.fromhex(lines[0].key) if lines else None
+
+    def verify(self, anchor: str | None = None, verifier: Verifier | None = None) -> int:
+        """See ``Ledger.verify``. Signatures are checked with ``verifier``, or with the key that this was opened with.
+
+        Without either, hashes alone are.
+        """
+        fresh, check = FileLedger(self.path), verifier or self._signer
+        lines = fresh.lines()
+        if check is not None:
+            for line in lines:
+                check_signature(line, check)
+        if anchor not in (None, GENESIS) and all(line.hash != anchor for line in lines):
             raise LedgerError(f"ledger {self.path}: no entry has the hash {anchor}: entries were dropped or rewritten")
-        return len(entries)
+        return len(fresh.entries())
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        try:
-            descriptor = os.open(self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise LedgerError(f"cannot lock ledger {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)  # which gives the lock back
+    def _key(self) -> Signer:
+        if self._signer is None:
+            raise LedgerError(f"ledger {self.path}: it was opened without its key, so nothing can be charged to it")
+        return self._signer
 
-    def _read_on(self) -> bytes:
-        """Check and take in what was appended since the last time; return what follows the last newline."""
-        try:
-            size = self.path.stat().st_size if self.path.exists() else 0
-            if size < self._size:
-                raise LedgerError(f"ledger {self.path}: expected at least {self._size} bytes, got {size}: it was cut")
-            if size == self._size:
-                return b""
-            with self.path.open("rb") as file:
-                file.seek(self._size)
-                *lines, tail = file.read().split(b"\n")
-        except OSError as error:
-            raise LedgerError(f"cannot read ledger {self.path}: {error.strerror}") from error
-        for line in lines:
-            entry = Entry.from_line(line + b"\n", self._last())
-            self._take_in(entry)
-            self._size += len(line) + 1
-        if _is_entry(tail[:-1], self._last()):
-            # A torn line is a prefix of a line; one byte too many is a newline that was changed into something else.
-            raise LedgerError(f"ledger entry {len(self._entries)}: its newline was changed")
-        return tail
+    def _append(self, line: Line) -> None:
+        self._file.append([line])
+        self._trusted = line.hash
 
-    def _mend(self, tail: bytes) -> None:
-        """Deal with a last line that was torn by a kill or a power cut (see the module's docstring)."""
-        if _is_entry(tail, self._last()):
-            append_synced(self.path, b"\n")
-            self._read_on()
-        elif tail:
-            try:
-                with self.path.open("r+b") as file:
-                    file.truncate(self._size)
-                    os.fsync(file.fileno())
-            except OSError as error:
-                raise LedgerError(f"cannot cut the torn line off ledger {self.path}: {error.strerror}") from error
+    def _check_last(self, signer: Signer) -> None:
+        """Refuse to go on from a line that this key did not sign: the hashes before it hang on that signature."""
+        last = self._file.last
+        if last is not None and last.hash != self._trusted:
+            check_signature(last, signer)
+            self._trusted = last.hash
 
-    def _last(self) -> Entry | None:
-        return self._entries[-1] if self._entries else None
+    def _intent(self, entry: Entry | Key) -> Entry:
+        key = entry.charge.key if isinstance(entry, Entry) else entry
+        found = self._by_key.get(key)
+        if found is None:
+            subject, run, server_round, release = key
+            raise LedgerError(
+                f"{release!r} of round {server_round} of run {run!r} was never charged to {subject!r}: expected an "
+                "entry before anything leaves"
+            )
+        if isinstance(entry, Entry) and found.hash != entry.hash:
+            raise LedgerError(f"ledger entry {entry.index}: expected it to be in this ledger, got that of another one")
+        return found
 
-    def _take_in(self, entry: Entry) -> None:
-        charge = entry.charge
+    def _take_in(self, line: Line) -> None:
+        if isinstance(line, Commit):
+            self._take_in_commit(line)
+            return
+        charge = line.charge
         if charge.key in self._by_key:
             first = self._by_key[charge.key].index
-            raise LedgerError(f"ledger entry {entry.index}: the same release was charged in entry {first}")
+            raise LedgerError(f"ledger entry {line.index}: the same release was charged in entry {first}")
         self._check_account(charge)
         account = self._accounts.get(charge.subject, {})
         self._accounts[charge.subject] = merge(account, flatten([(charge.event, charge.count)]))
         self._terms.setdefault(charge.subject, (charge.unit, charge.neighboring_relation))
-        self._by_key[charge.key] = entry
-        self._entries.append(entry)
+        self._by_key[charge.key] = line
+        self._entries.append(line)
+
+    def _take_in_commit(self, commit: Commit) -> None:
+        intent = self._file.lines[commit.intent] if 0 <= commit.intent < len(self._file.lines) else None
+        if not isinstance(intent, Entry) or intent.hash != commit.intent_hash:
+            raise LedgerError(
+                f"ledger entry {commit.index}: it commits entry {commit.intent}, which is no charge with that hash"
+            )
+        if commit.intent in self._commits:
+            first = self._commits[commit.intent].index
+            raise LedgerError(
+                f"ledger entry {commit.index}: entry {commit.intent} was committed before, in entry {first}: a second "
+                "release under one charge"
+            )
+        self._commits[commit.intent] = commit
 
     def _check_account(self, charge: Charge) -> None:
         """One account has one unit and one neighboring relation: epsilons of two cannot be composed."""
@@ -178,16 +227,6 @@ class FileLedger:
                 f"each {charge.unit} would go from {spent:.4g} to {wanted:.4g} at delta {budget.delta:g} "
                 f"({charge.neighboring_relation}, PLD), expected at most {budget.target_epsilon:g}"
             )
-
-
-def _is_entry(line: bytes, previous: Entry | None) -> bool:
-    if not line:
-        return False
-    try:
-        Entry.from_line(line + b"\n", previous)
-    except LedgerError:
-        return False
-    return True
 
 
 def _same(existing: Entry, charge: Charge) -> Entry:

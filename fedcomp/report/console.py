@@ -1,7 +1,8 @@
 """A run in the terminal: its summary, two runs side by side, and progress while it goes."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from types import TracebackType
 from typing import Any, Self
 
@@ -150,3 +151,25 @@ def _caption(shown: list[Payload]) -> Text:
 def _plain(text: str) -> Text:
     """Return a text of the run as what it is: no markup, and no control character reaches the terminal."""
     return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def findings_text(findings: Sequence[Mapping[str, Any]]) -> Text:
+    """Return an audit's findings as ``audit.json`` has them, layer by layer; how it was found only where none holds."""
+    text = Text()
+    for layer, group in groupby(findings, lambda finding: finding["layer"]):
+        text.append(f"{layer}\n", style="bold")
+        for each in group:
+            mark = ("holds", "green") if each["holds"] else (str(each["verdict"]).upper(), "bold red")
+            text.append(f"  {mark[0]}", style=mark[1]).append(f"  {each['claim']}\n")
+            text.append(f"         {each['measured']}\n", style="dim")
+            if not each["holds"]:
+                text.append(f"         {each['how']}\n", style="dim")
+    broken = [each for each in findings if not each["holds"]]
+    if not findings:
+        return text.append("no privacy is claimed: there is nothing to hold a run to")
+    if not broken:
+        return text.append(f"all {len(findings)} claims hold", style="bold green")
+    return text.append(
+        f"{len(broken)} of {len(findings)} claims do not hold: {broken[0]['claim']} ({broken[0]['verdict']})",
+        style="bold red",
+    )

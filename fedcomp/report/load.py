@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fedcomp.errors import RunError
-from fedcomp.report.schema import Audit, Bytes, RoundRow, Summary
+from fedcomp.report.schema import Audit, Bytes, RoundRow, Statement, Summary
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
@@ -23,7 +23,7 @@ class RunFiles:
 
     ``config`` is the text of ``config.toml`` and ``settings`` what it says; ``rounds`` has strictly rising numbers;
     ``torn`` tells that the last line of ``metrics.jsonl`` was cut off (a kill) and left out; ``audit`` is ``None``
-    if the run was not audited, ``bytes`` if it kept no payload to break down.
+    if the run was not audited, ``bytes`` if it kept no payload to break down, ``statement`` if it has none.
     """
 
     path: Path
@@ -33,7 +33,13 @@ class RunFiles:
     summary: Summary
     audit: Audit | None = None
     bytes: Bytes | None = None
+    statement: Statement | None = None
     torn: bool = False
+
+    @property
+    def claims(self) -> tuple[Any, ...]:
+        """The claims of the newest audit."""
+        return self.audit.claims if self.audit and self.audit.claims else self.summary.claims
 
     @property
     def target_epsilon(self) -> float | None:
@@ -48,7 +54,8 @@ class RunFiles:
 
 
 def load_run(path: str | Path) -> RunFiles:
-    """Read ``config.toml``, ``metrics.jsonl``, ``summary.json`` and, where they exist, ``audit.json``, ``bytes.json``.
+    """Read ``config.toml``, ``metrics.jsonl``, ``summary.json`` and, where they exist, ``audit.json``, ``bytes.json``,
+    ``statement.json``.
 
     Raises:
         RunError: for a file that is missing or damaged; names the file, what was expected and what came.
@@ -66,6 +73,7 @@ def load_run(path: str | Path) -> RunFiles:
         summary=_parse(Summary, _read(path / "summary.json"), str(path / "summary.json")),
         audit=_optional(Audit, path / "audit.json"),
         bytes=_optional(Bytes, path / "bytes.json"),
+        statement=_optional(Statement, path / "statement.json"),
         torn=torn,
     )
 

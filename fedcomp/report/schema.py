@@ -92,6 +92,13 @@ class _Claim(_Record):
     measured: str
     holds: bool
     how: str
+    layer: str = ""
+    verdict: str = ""
+
+    @property
+    def judgement(self) -> str:
+        """What the audit says of it, in words."""
+        return self.verdict or ("holds" if self.holds else "does not hold")
 
 
 class Summary(_Record):
@@ -152,8 +159,34 @@ class _Ledger(_Record):
     max_epsilon: float | None = None
 
 
+class _Picture(_Record):
+    title: str
+    caption: str
+    png: str = Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=2**21)
+    """Base64."""
+
+
+class _Item(_Record):
+    item: str
+    answer: str
+    covered: bool
+
+
+class Statement(_Record):
+    """``statement.json``: what is claimed, in one paragraph, and published checklists answered item by item."""
+
+    paragraph: str
+    checklists: dict[str, tuple[_Item, ...]] = Field(default_factory=dict)
+
+
 class Audit(_Record):
-    """``audit.json``: the membership attack on each released model, and the check of the ledger."""
+    """``audit.json``: every claim with what was measured, attacks on the released models, and the check of the ledger.
+
+    ``pictures`` show what an attacker makes of what was sent.
+    """
+
+    claims: tuple[_Claim, ...] = ()
+    pictures: tuple[_Picture, ...] = ()
 
     global_: _Attack | None = Field(None, alias="global")
     student: _Attack | None = None

@@ -20,6 +20,7 @@ from fedcomp.privacy import (
 
 DELTA = 1e-5
 STEPS = 3
+DIGESTS = [f"{number:064x}" for number in range(1, 5)]
 ROUND = PoissonSampler(0, 0.25, STEPS).event(4.4)
 CHARGE = {
     "run": "run-1",
@@ -172,6 +173,55 @@ def check_entries_say_what_happened(make: Callable[[], Ledger]):
     assert make().verify(entries[0].hash) == 3
     with pytest.raises(LedgerError, match="no entry has the hash"):
         make().verify("f" * 64)
+
+
+def check_a_commit_says_what_was_released(make: Callable[[], Ledger]):
+    """Once for each charge, after a restart too; it costs nothing, and its absence saves nothing."""
+    entry = charge(make(), witness=DIGESTS[2])
+    spent = make().epsilon("digits/example/alice", DELTA)
+    assert make().commit_of(entry) is None
+    assert spent == epsilon([(ROUND, 1)], DELTA), "spent from the intent on, committed or not"
+    ledger = make()
+    commit = ledger.commit(entry, DIGESTS[0], witness=DIGESTS[3])
+    assert (commit.intent, commit.intent_hash) == (entry.index, entry.hash)
+    assert (entry.witness, commit.witness, commit.released) == (DIGESTS[2], DIGESTS[3], DIGESTS[0])
+    assert commit.prev_hash == entry.hash
+    assert make().head() == commit.hash
+    assert make().commit_of(entry) == commit
+    for again in (make(), ledger):
+        assert again.commit(entry.charge.key, DIGESTS[0], witness=DIGESTS[1]) == commit
+    assert make().entries() == (entry,)
+    assert make().lines() == (entry, commit)
+    assert charge(make()) == entry, "a charge that was committed is still that charge"
+    assert make().epsilon("digits/example/alice", DELTA) == spent
+    assert make().verify(commit.hash) == make().verify(entry.hash) == 1
+
+
+def check_a_second_release_under_one_charge_is_refused(make: Callable[[], Ledger]):
+    """Fresh noise in place of what left costs another charge; this is what a restored state would send."""
+    entry = charge(make())
+    make().commit(entry, DIGESTS[0])
+    with pytest.raises(LedgerError, match=f"ledger entry {entry.index}: .* a second release under one charge"):
+        make().commit(entry, DIGESTS[1])
+    other = charge(make(), release="again")
+    make().commit(other, DIGESTS[1])
+    assert [make().commit_of(one).released for one in (entry, other)] == DIGESTS[:2]
+
+
+def check_nothing_is_committed_that_was_not_charged(make: Callable[[], Ledger]):
+    """Neither under a key that has no charge, nor for an entry of another ledger; and nothing but digests."""
+    entry = charge(make())
+    before = make().lines()
+    with pytest.raises(LedgerError, match="'update' of round 9 of run 'run-1' was never charged to 'digits/example/al"):
+        make().commit(("digits/example/alice", "run-1", 9, "update"), DIGESTS[0])
+    with pytest.raises(LedgerError, match=f"ledger entry {entry.index}: expected it to be in this ledger"):
+        make().commit(dataclasses.replace(entry, hash=DIGESTS[0]), DIGESTS[0])
+    for wrong in ("", "ab", DIGESTS[0].upper().replace("0", "A"), DIGESTS[0] + "00"):
+        with pytest.raises(ValueError, match="released must be 32 bytes"):
+            make().commit(entry, wrong)
+    with pytest.raises(ValueError, match="witness must be 32 bytes"):
+        make().commit(entry, DIGESTS[0], witness="ab")
+    assert make().lines() == before
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]

@@ -3,21 +3,23 @@
 import pytest
 
 from contracts import ledger_suite as suite
-from fedcomp.privacy import FileLedger, epsilon
-from fedcomp.privacy.entry import Charge, Entry
+from fedcomp.crypto import SigningKey
+from fedcomp.privacy import Charge, Entry, FileLedger, epsilon
+
+KEY = SigningKey.generate()
 
 
 @pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
 def test_the_file_ledger_keeps_the_contract(check, tmp_path):
-    check(lambda: FileLedger(tmp_path / "ledger.jsonl"))
+    check(lambda: FileLedger(tmp_path / "ledger.jsonl", KEY))
 
 
 class ForgetsOnRestart(FileLedger):
     """What an engine in memory does."""
 
-    def __init__(self, path):
+    def __init__(self, path, signer):
         path.unlink(missing_ok=True)
-        super().__init__(path)
+        super().__init__(path, signer)
 
 
 class ChargesTwice(FileLedger):
@@ -66,7 +68,42 @@ class FirstContentWins(FileLedger):
         return known[0] if known else super().compose(subject, event, budget=budget, **details)
 
 
+class CommitsAnything(FileLedger):
+    """Lets a second release take the place of the first, as a state put back from a backup would."""
+
+    def commit(self, entry, released, *, witness=""):
+        try:
+            return super().commit(entry, released, witness=witness)
+        except Exception:
+            if self.commit_of(entry) is None:
+                raise
+            return self.commit_of(entry)
+
+
+class SpendsAtCommit(FileLedger):
+    """What was charged and not committed costs nothing: wrong, because it may have left before the kill."""
+
+    def epsilon(self, subject, delta):
+        mine = [entry for entry in self.entries() if entry.charge.subject == subject and self.commit_of(entry)]
+        return epsilon([(entry.charge.event, entry.charge.count) for entry in mine], delta)
+
+
+class CommitsAgain(FileLedger):
+    """Each answer that is sent again is written down again, under a charge of its own."""
+
+    def commit(self, entry, released, *, witness=""):
+        if isinstance(entry, Entry) and self.commit_of(entry) is None:
+            return super().commit(entry, released, witness=witness)
+        found = next(one for one in self.entries() if entry in (one, one.charge.key)).charge
+        again = self.compose(found.subject, found.event, run=found.run, server_round=found.server_round, release="2")
+        return super().commit(again, released, witness=witness)
+
+
 CAUGHT_BY = [
+    (CommitsAnything, suite.check_a_second_release_under_one_charge_is_refused),
+    (SpendsAtCommit, suite.check_a_commit_says_what_was_released),
+    (SpendsAtCommit, suite.check_many_rounds_cost_what_all_their_steps_cost),
+    (CommitsAgain, suite.check_a_commit_says_what_was_released),
     (ForgetsOnRestart, suite.check_many_rounds_cost_what_all_their_steps_cost),
     (ForgetsOnRestart, suite.check_entries_say_what_happened),
     (ChargesTwice, suite.check_a_round_is_charged_once),
@@ -83,4 +120,4 @@ CAUGHT_BY = [
 @pytest.mark.parametrize(("wrong", "check"), CAUGHT_BY)
 def test_the_suite_catches(wrong, check, tmp_path):
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        check(lambda: wrong(tmp_path / "ledger.jsonl"))
+        check(lambda: wrong(tmp_path / "ledger.jsonl", KEY))

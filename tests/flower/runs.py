@@ -8,12 +8,16 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file
 
+from fedcomp.arrays import digest
+from fedcomp.audit.ledger_check import LedgerReport, check_ledger
+from fedcomp.audit.ledger_terms import ExpectedAccount, ExpectedCharges
 from fedcomp.config import Config, config_from_dict
 from fedcomp.flower import LocalGrid, client_app
 from fedcomp.flower.server import carry_out
 from fedcomp.observer import Observer
-from fedcomp.plan import make_plan
+from fedcomp.plan import Plan, make_plan
 from fedcomp.run_files import RunDirectory
+from fedcomp.terms import adaptive_clip, by_example, cohort_sampler, server_mechanism
 
 Meddle = Callable[[Message, Message, int], Message]
 
@@ -69,6 +73,47 @@ def go(run: RunDirectory, app: ClientApp | None = None, observer: Observer | Non
 def global_model(run: RunDirectory) -> dict[str, Any]:
     """Return the model that a run ended with."""
     return load_file(run.path / "global.safetensors")
+
+
+def expected_charges(plan: Plan, run: RunDirectory) -> ExpectedCharges:
+    """Return what the ledger of a run of this process has to hold, by its plan and its last checkpoint."""
+    config, privacy, checkpoint = plan.config, plan.config.privacy, run.load_checkpoint()
+    assert checkpoint is not None
+    common = {"run": run.identity()["run"], "event": plan.round_event, "codec_digest": plan.uplink.digest()}
+    if not plan.central:
+        names = {f"client-{index}" for index in range(config.clients.population)}
+        counted = checkpoint.totals["counted"]
+        return ExpectedCharges(
+            **common,
+            sensitivity=privacy.max_grad_norm,
+            noise_std=privacy.noise_multiplier * privacy.max_grad_norm,
+            sampler="poisson",
+            sampling_probability=privacy.sampling_probability,
+            unit="example",
+            accounts=tuple(ExpectedAccount(plan.subject(name), name, counted.get(name, 0)) for name in sorted(names)),
+        )
+    mechanism, sampler, examples = server_mechanism(config), cohort_sampler(config), by_example(config)
+    moves, moving = (1.0 if examples else sampler.moves), adaptive_clip(config) is not None
+    subject = plan.shared_subject()
+    return ExpectedCharges(
+        **common,
+        sensitivity=None if moving else mechanism.sensitivity * moves,
+        noise_std=None if moving else mechanism.noise_std,
+        noise_over_sensitivity=mechanism.noise_std / (mechanism.sensitivity * moves),
+        sampler="poisson" if examples else sampler.kind,
+        sampling_probability=privacy.sampling_probability if examples else sampler.sampling_probability,
+        unit=privacy.unit,
+        accounts=(ExpectedAccount(subject, "", checkpoint.totals["trained"].get(subject, 0)),),
+        released=digest(checkpoint.server_model.model),
+    )
+
+
+def check(run: RunDirectory, **more: Any) -> LedgerReport:
+    """Return what the check of a run's ledger finds, with all that lies in its directory."""
+    plan = make_plan(run.config())
+    anchors = None if plan.central else run.anchors_path
+    expected = expected_charges(plan, run)
+    return check_ledger(run.ledger_path, expected=expected, delta=plan.config.privacy.delta, anchors=anchors, **more)
 
 
 class Meddler(ClientApp):

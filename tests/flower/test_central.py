@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from runs import Meddler, global_model, go, start, tiny
 
+from fedcomp.aggregation import private_sum
 from fedcomp.config import config_from_dict
 from fedcomp.errors import ConfigError, FedcompError
 from fedcomp.flower import rounds, server
@@ -48,7 +49,7 @@ def test_every_round_is_charged_to_one_account(config, tmp_path):
 
 def test_one_client_cannot_move_the_model_farther_than_the_bound(tmp_path, monkeypatch):
     """Clients whose clip is cut out of their code change nothing: what is decoded is clipped again."""
-    monkeypatch.setattr(rounds, "SecretStream", Silence)
+    monkeypatch.setattr(private_sum, "SecretStream", Silence)
     config = central(rounds=1, evaluate_every=1, uplink=[], downlink=[])
     first = start(config, tmp_path / "with")
     go(first)
@@ -100,8 +101,8 @@ def test_cohorts_that_amplify_are_secret_and_others_follow_the_seed(monkeypatch)
 
 def test_noise_comes_from_the_secret_stream(tmp_path, monkeypatch):
     made = []
-    real = rounds.SecretStream
-    monkeypatch.setattr(rounds, "SecretStream", lambda: (made.append(1), real())[1])
+    real = private_sum.SecretStream
+    monkeypatch.setattr(private_sum, "SecretStream", lambda: (made.append(1), real())[1])
     models = []
     for name in ("one", "two"):
         run = start(central(rounds=1, evaluate_every=1), tmp_path / name)

@@ -11,6 +11,7 @@ import pytest
 from runs import global_model, private, start, tiny
 
 from fedcomp.flower import client
+from fedcomp.flower.messages import unpack
 from fedcomp.privacy import FileLedger
 from fedcomp.run_files import RunDirectory
 from fedcomp.simulation import resume
@@ -111,7 +112,7 @@ def test_a_client_that_had_answered_sends_the_same_update_again(tmp_path):
 
     def spy(memory, reply, name, number, began):
         if (name, number) == ("client-1", 2):
-            seen.append(reply)
+            seen.append(unpack(reply))
         return original(memory, reply, name, number, began)
 
     client._seal = spy
@@ -119,7 +120,8 @@ def test_a_client_that_had_answered_sends_the_same_update_again(tmp_path):
         resume(run.path)
     finally:
         client._seal = original
-    assert seen == [kept]
+    assert [frame.parts for frame in seen] == [unpack(kept).parts]
+    assert set(seen[0].header) == {"head", "ledger"}, "what the server keeps is added when it is sent"
 
 
 @pytest.mark.slow

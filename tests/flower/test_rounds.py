@@ -318,7 +318,7 @@ def test_a_private_client_sends_neither_its_number_of_examples_nor_a_loss(tmp_pa
 
     go(start(config, tmp_path / "run"), Meddler(look))
     assert len(seen) == 9
-    assert all(outer == {"client", "round"} and inner == set() for outer, inner in seen)
+    assert all(outer == {"client", "round"} and inner == {"head", "ledger"} for outer, inner in seen)
 
 
 def test_a_spent_budget_is_refused_before_training(tmp_path):

@@ -1,6 +1,8 @@
-"""A process that charges rounds to a ledger and says so on its standard output; killed by the tests, or by itself.
+"""A process that charges rounds to a ledger, commits them, and says so; killed by the tests, or by itself.
 
-python ledger_process.py PATH SUBJECT FIRST LAST [half|fsync AT]
+python ledger_process.py PATH SUBJECT FIRST LAST [half|fsync intent|commit AT]
+
+It says ``N`` once round N is charged, and ``N.`` once it is committed. The key is ``ledger.key`` beside the ledger.
 """
 
 import os
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import dp_accounting as dp
 
-from fedcomp.privacy import FileLedger, file_ledger
+from fedcomp.crypto import SigningKey
+from fedcomp.privacy import FileLedger, chain_file
 
 
 def say(word):
@@ -28,17 +31,25 @@ def write_half_and_die(path, line):
     die()
 
 
-def main(path, subject, first, last, how="", at="0"):
-    ledger = FileLedger(Path(path))
+def arm(how):
+    if how == "half":
+        chain_file.append_synced = write_half_and_die
+    if how == "fsync":
+        os.fsync = lambda descriptor: die()
+
+
+def main(path, subject, first, last, how="", phase="", at="0"):
+    ledger = FileLedger(Path(path), SigningKey.load(Path(path).with_name("ledger.key")))
     say("ready")
     sys.stdin.readline()
     for server_round in range(int(first), int(last)):
-        if how == "half" and server_round == int(at):
-            file_ledger.append_synced = write_half_and_die
-        if how == "fsync" and server_round == int(at):
-            os.fsync = lambda descriptor: die()
-        ledger.compose(subject, dp.GaussianDpEvent(30.0), run="run", server_round=server_round)
+        now = how if server_round == int(at) else ""
+        arm(now if phase == "intent" else "")
+        entry = ledger.compose(subject, dp.GaussianDpEvent(30.0), run="run", server_round=server_round)
         say(server_round)
+        arm(now if phase == "commit" else "")
+        ledger.commit(entry, f"{server_round:064x}")
+        say(f"{server_round}.")
 
 
 if __name__ == "__main__":

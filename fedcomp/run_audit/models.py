@@ -3,9 +3,8 @@
 The attacks score rows that clients trained on: an auditor's view. A simulation has it; a real server does not.
 """
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedcomp.audit import MembershipReport, infer_membership
+from fedcomp.audit.finding import Finding, judged
 from fedcomp.evaluation import per_example_losses
 from fedcomp.plan import Plan
-from fedcomp.privacy import FileLedger, LedgerError
 from fedcomp.rng import stream
+from fedcomp.run_audit.ledger import check_run_ledger, ledger_findings
 from fedcomp.run_files import RunDirectory
+from fedcomp.training import get_arrays
 
-Claim = dict[str, Any]
 _CONFIDENCE = 0.95
 
 
@@ -31,12 +31,23 @@ class AuditResult:
     """By model: ``global`` and ``student``; empty if the audit is off."""
     ledger: Mapping[str, Any] | None
     """None where no privacy is claimed, so that nothing was charged."""
-    claims: tuple[Claim, ...]
+    findings: tuple[Finding, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """More for ``audit.json``: figures of other attacks, and pictures."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``audit.json`` holds."""
         attacks = {name: asdict(attack) for name, attack in self.attacks.items()}
-        return {**attacks, **({"ledger": dict(self.ledger)} if self.ledger else {}), "claims": list(self.claims)}
+        return {
+            **attacks,
+            **({"ledger": dict(self.ledger)} if self.ledger else {}),
+            **self.details,
+            "claims": self.claims(),
+        }
+
+    def claims(self) -> list[dict[str, Any]]:
+        """Return the findings as JSON has them."""
+        return [finding.to_json() for finding in self.findings]
 
     def leakage(self) -> dict[str, Any] | None:
         """Return the ``leakage`` of ``summary.json``; None if nothing was attacked."""
@@ -61,21 +72,10 @@ def audit_models(
     spent = plan.spent_after(max(totals["trained"].values(), default=0))
     if spent is None:
         return AuditResult(attacks, None, ())
-    ledger, problem = _verify(plan, run, _released(plan, totals))
-    what, whose = ("release", "accounts") if plan.central else ("update", "clients")
-    measured = problem or f"{ledger['entries']} entries of {ledger['subjects']} {whose}, one for each {what} counted"
-    how = "hash chain recomputed; charges of this run set against the server's counts"
-    claims = [
-        _claim(f"every {what} is charged in an unbroken ledger", measured, not problem, how),
-        _claim(
-            f"no {'account' if plan.central else 'client'} spends more than {spent.sentence()}",
-            f"epsilon {ledger['max_epsilon']:.3f} from the ledger's own entries, largest over {whose}",
-            not problem and 0 < ledger["max_epsilon"] <= spent.epsilon * (1 + 1e-9),
-            "PLD accounting of the ledger",
-        ),
-        *_bounds(attacks, spent.epsilon),
-    ]
-    return AuditResult(attacks, ledger, tuple(claims))
+    ledger = check_run_ledger(plan, run, totals, get_arrays(modules["global"]))
+    findings = (*ledger_findings(plan, ledger, spent), *_bounds(attacks, spent.epsilon))
+    facts = {"verified": ledger.verified and ledger.entries > 0, **asdict(ledger)}
+    return AuditResult(attacks, facts, findings)
 
 
 def _attack(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, MembershipReport]:
@@ -103,56 +103,17 @@ def _attack(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, Membershi
     }
 
 
-def _released(plan: Plan, totals: Mapping[str, Any]) -> dict[str, int]:
-    """Return for every account in how many rounds something was released that must have been charged to it."""
-    if plan.central:
-        return dict(totals["trained"])
-    return {plan.subject(name): number for name, number in totals["counted"].items()}
-
-
-def _verify(plan: Plan, run: RunDirectory, released: Mapping[str, int]) -> tuple[dict[str, Any], str]:
-    """Return the ledger's figures, and what is wrong with it (empty if nothing is).
-
-    A chain alone does not show that its end was cut off: each account must have been charged for at least as many
-    rounds of this run as the server counted.
-    """
-    try:
-        ledger = FileLedger(run.ledger_path)
-        entries, count = ledger.entries(), ledger.verify()
-    except LedgerError as error:
-        return {"verified": False, "entries": 0, "subjects": 0, "max_epsilon": 0.0, "problem": str(error)}, str(error)
-    charges = [entry.charge for entry in entries]
-    charged = {(charge.subject, charge.server_round) for charge in charges if charge.run == run.identity()["run"]}
-    rounds = Counter(subject for subject, _ in charged)
-    missing = {
-        subject: number - rounds[subject] for subject, number in sorted(released.items()) if number > rounds[subject]
-    }
-    problem = ""
-    if not count:
-        problem = "there is no entry here; in a deployment each device keeps its own ledger"
-    elif missing:
-        subject, number = next(iter(missing.items()))
-        name = subject.rpartition("/")[2]
-        problem = f"{len(missing)} accounts have releases without a charge: {number} of {name} (entries cut off?)"
-    delta = plan.config.privacy.delta
-    facts = {"entries": count, "subjects": len({charge.subject for charge in charges})}
-    return {"verified": not problem, **facts, "max_epsilon": ledger.max_epsilon(delta)}, problem
-
-
-def _bounds(attacks: Mapping[str, MembershipReport], epsilon: float) -> list[Claim]:
+def _bounds(attacks: Mapping[str, MembershipReport], epsilon: float) -> list[Finding]:
     return [
-        _claim(
+        judged(
+            "L3 attacks",
             f"membership inference on the {name} model stays under epsilon",
-            f"lower bound {attack.epsilon_lower_bound:.3f} at {attack.confidence:.0%} confidence, AUC {attack.auc:.3f}",
             attack.epsilon_lower_bound <= epsilon,
+            f"lower bound {attack.epsilon_lower_bound:.3f} at {attack.confidence:.0%} confidence, AUC {attack.auc:.3f}",
             attack.assumptions,
         )
         for name, attack in attacks.items()
     ]
-
-
-def _claim(claim: str, measured: str, holds: bool, how: str) -> Claim:
-    return {"claim": claim, "measured": measured, "holds": bool(holds), "how": how}
 
 
 def _leak(attack: MembershipReport) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""L3: membership inference with shadow models, on the global model of a run."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fedcomp.audit import MembershipReport
+from fedcomp.audit.finding import Finding, judged
+from fedcomp.audit.lira import LIRA_ASSUMPTIONS, lira
+from fedcomp.audit.rmia import RMIA_ASSUMPTIONS, rmia
+from fedcomp.audit.shadow_models import label_confidence, report_attack, shadow_scores
+from fedcomp.plan import Plan
+from fedcomp.rng import derived_seed, stream
+from fedcomp.tasks import Split
+from fedcomp.training import train_plain
+
+MODELS = 16
+_MOST_RECORDS = 5000
+"""Of either kind: a shadow model is trained on half of all."""
+_EPOCHS, _BATCH, _RATE, _MOMENTUM = 6, 64, 0.05, 0.9
+
+
+def shadow_attacks(plan: Plan, module: nn.Module) -> dict[str, MembershipReport]:
+    """Return what LiRA and RMIA find out about who was in the training data of ``module``.
+
+    Half of the pool are rows that clients trained on, half are test rows. Shadow models are trained without privacy,
+    on random halves of the pool: the attacker has data like the clients' and does not know their noise.
+    """
+    pool, members, population = _pool(plan)
+    found = shadow_scores(
+        lambda rows, seed: _trained(plan, pool.take(rows), seed),
+        label_confidence,
+        pool.inputs,
+        pool.targets,
+        num_models=MODELS,
+        population=(population.inputs, population.targets),
+        rng=stream(plan.config.seed, "audit", "shadows"),
+    )
+    target = label_confidence(module, pool.inputs, pool.targets)
+    others = label_confidence(module, population.inputs, population.targets)
+    scores = {
+        "lira": (lira(found, target), LIRA_ASSUMPTIONS),
+        "rmia": (rmia(found, target, others), RMIA_ASSUMPTIONS),
+    }
+    delta = plan.config.privacy.delta
+    return {
+        name: report_attack(each, members, text, delta=delta, rng=stream(plan.config.seed, "audit", name))
+        for name, (each, text) in scores.items()
+    }
+
+
+def shadow_findings(attacks: dict[str, MembershipReport], epsilon: float) -> tuple[Finding, ...]:
+    """Return whether the attacks stay under the epsilon that is claimed."""
+    return tuple(
+        judged(
+            "L3 attacks",
+            f"{name} with {MODELS} shadow models on the global model stays under epsilon",
+            attack.epsilon_lower_bound <= epsilon,
+            f"lower bound {attack.epsilon_lower_bound:.3f} at {attack.confidence:.0%} confidence, "
+            f"AUC {attack.auc:.3f}, TPR {attack.tpr_at_fpr[0].tpr:.2%} at {attack.tpr_at_fpr[0].fpr:.1%} FPR",
+            attack.assumptions,
+        )
+        for name, attack in attacks.items()
+    )
+
+
+def _pool(plan: Plan) -> tuple[Split, NDArray[np.bool_], Split]:
+    """Return records, which of them are members, and others that no model was trained on."""
+    train, test, rng = plan.task.train(), plan.task.test(), stream(plan.config.seed, "audit", "pool")
+    held = np.concatenate(plan.split_rows[0])
+    count = min(_MOST_RECORDS, plan.config.audit.examples, len(held), len(test) // 2)
+    inside, outside = np.sort(rng.permutation(held)[:count]), rng.permutation(len(test))
+    parts = train.take(inside), test.take(np.sort(outside[:count]))
+    inputs = np.concatenate([part.inputs for part in parts])
+    pool = Split(inputs, np.concatenate([part.targets for part in parts]), inputs)
+    return pool, np.arange(2 * count) < count, test.take(np.sort(outside[count : 2 * count]))
+
+
+def _trained(plan: Plan, rows: Split, seed: int) -> nn.Module:
+    module = plan.task.model(derived_seed(plan.config.seed, "shadow", seed) % 2**31)
+    scale = 1.0
+    if rows.inputs.ndim == 2:  # features: their length decides how far a step goes
+        scale = max(1.0, float(np.mean(np.sum(rows.inputs[:256].astype(np.float64) ** 2, axis=1))))
+    train_plain(
+        module,
+        rows,
+        loss=plan.task.loss,
+        batch_size=_BATCH,
+        learning_rate=_RATE / scale * (10 if scale > 1 else 1),
+        momentum=_MOMENTUM,
+        local_epochs=_EPOCHS,
+        rng=stream(plan.config.seed, "shadow", seed),
+    )
+    with torch.no_grad():
+        return module.eval()
