@@ -108,14 +108,13 @@ def audit(
     quick: Annotated[
         bool, typer.Option("--quick", help="Draw less; leave out shadow models and the inversion of updates.")
     ] = False,
+    delta: Annotated[float, typer.Option(help="For a ledger alone: delta of the epsilon that is printed.")] = 1e-5,
+    anchor: Annotated[str | None, typer.Option(help="For a ledger alone: a head that has to be in it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Audit a run's claims: its code, its ledger, its released models; exit 1 if one does not hold."""
-    from fedcomp import simulation
-    from fedcomp.run_files import RunDirectory
-
-    with _Progress(RunDirectory.open(run).config().rounds, as_json) as progress:
-        findings = simulation.audit(run, quick=quick, observer=progress)
+    """Audit a run's claims: its code, its ledger, its released models; or a device's ledger, a file. Exit 1 if one
+    does not hold."""
+    findings = _audit_file(run, delta, anchor) if run.is_file() else _audit_run(run, quick, as_json)
     if as_json:
         _print_json({"claims": [finding.to_json() for finding in findings]})
     else:
@@ -124,6 +123,23 @@ def audit(
         Console().print(findings_text([finding.to_json() for finding in findings]), soft_wrap=True)
     if any(not each.holds for each in findings):
         raise typer.Exit(1)
+
+
+def _audit_file(path: Path, delta: float, anchor: str | None) -> Any:
+    from fedcomp.audit.device_ledger import audit_ledger
+
+    try:
+        return audit_ledger(path, delta, anchor=anchor)
+    except ValueError as error:
+        raise ConfigError([f"--delta: {error}"]) from error
+
+
+def _audit_run(run: Path, quick: bool, as_json: bool) -> Any:
+    from fedcomp import simulation
+    from fedcomp.run_files import RunDirectory
+
+    with _Progress(RunDirectory.open(run).config().rounds, as_json) as progress:
+        return simulation.audit(run, quick=quick, observer=progress)
 
 
 @app.command()
