@@ -42,6 +42,7 @@ def bounds(found) -> list[float]:
     return [getattr(found, name).epsilon_lower_bound for name in BOUNDS]
 
 
+@pytest.mark.slow
 def test_below_the_claim_and_not_far_below():
     """Anchors by 4 seeds at 2000 canaries: medians over theory, a fifth below what was measured."""
     found = [audit(*run(seed)) for seed in range(4)]

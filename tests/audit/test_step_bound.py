@@ -26,6 +26,7 @@ def test_near_the_truth_and_never_above(noise, least):
     assert (found.num_without, found.num_with) == (200_000, 200_000)
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_promised_and_those_of_the_best_threshold_are_not():
     """100 audits of the exact mechanism at 95 %: at most 5 % plus three standard errors above the truth. The wrong
     variant, the best of 50 thresholds by the very rates that it was chosen by, is above it nearly always."""
