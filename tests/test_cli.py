@@ -241,7 +241,7 @@ def test_a_full_disk_is_a_sentence(capsys, monkeypatch, tmp_path):
 def test_every_config_in_the_folder_can_be_planned(path):
     plan = make_plan(load_config(path))
     assert plan.config.name == path.stem
-    assert plan.private == (path.stem in {"demo", "digits", "trusted-server"})
+    assert plan.private == (path.stem not in {"baseline", "cross-device"})
 
 
 def test_a_private_run_can_be_replaced_by_another_in_one_process(tmp_path):

@@ -13,6 +13,7 @@ from fedcomp.tasks.fashion_mnist import FashionMnist
 TASKS: dict[str, Callable[[bool], Task]] = {
     "digits": lambda _download: digits(),
     "fashion-mnist-cnn": lambda download: FashionMnist("cnn", download),
+    "fashion-mnist-pooled": lambda download: FashionMnist("pooled", download),
     "fashion-mnist-scattering": lambda download: FashionMnist("linear", download),
 }
 """Registered name to a function that makes the task; its argument says whether missing data may be downloaded."""

@@ -31,21 +31,37 @@ def test_images_are_scaled_by_constants_and_labels_kept(directory):
     assert all(train.inputs[row, 0, 2 * (row % 10) + 3].min() == 1 for row in range(60))
 
 
-def test_features_come_from_the_cache_and_students_see_images(directory):
-    test = FashionMnist("linear").test()
+@pytest.mark.parametrize(("head", "width"), [("linear", 3969), ("pooled", 729)])
+def test_features_come_from_the_cache_and_students_see_images(directory, head, width):
+    task = FashionMnist(head)
+    test = task.test()
     assert isinstance(test.inputs, np.memmap)
-    assert test.inputs.shape == (20, 3969)
+    assert test.inputs.shape == (20, width)
     assert test.raw.shape == (20, 1, 28, 28)
-    np.testing.assert_array_equal(FashionMnist("linear").test().inputs, test.inputs)
+    np.testing.assert_array_equal(FashionMnist(head).test().inputs, test.inputs)
+    np.testing.assert_allclose(task.features(test.raw[:2]), test.inputs[:2], rtol=2e-3, atol=4e-3)
+
+
+def test_tasks_are_named_as_they_are_registered_and_tell_of_the_same_rows(directory):
+    tasks = {head: FashionMnist(head) for head in ("linear", "pooled", "cnn")}
+    assert {head: task.name for head, task in tasks.items()} == {
+        "linear": "fashion-mnist-scattering",
+        "pooled": "fashion-mnist-pooled",
+        "cnn": "fashion-mnist-cnn",
+    }
+    assert all(load_task(task.name).name == task.name for task in tasks.values())
+    assert len({task.dataset_id() for task in tasks.values()}) == 1
 
 
 def test_sizes_of_the_models(directory):
     assert sizes(FashionMnist("linear")) == [39_700, 20_586]
+    assert sizes(FashionMnist("pooled")) == [7_300, 20_586]
     assert sizes(FashionMnist("cnn")) == [63_882, 20_586]
 
 
-def test_the_linear_head_starts_at_zero(directory):
-    outputs = FashionMnist("linear").model(3)(torch.ones(2, 3969))
+@pytest.mark.parametrize(("head", "width"), [("linear", 3969), ("pooled", 729)])
+def test_a_linear_head_starts_at_zero(directory, head, width):
+    outputs = FashionMnist(head).model(3)(torch.ones(2, width))
     assert outputs.abs().max() == 0
 
 
