@@ -6,8 +6,6 @@ fp32, so that what a row loses was lost on the way up.
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,9 +14,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.kept_runs import outcome_of
 from benchmarks.local_mask import register
 from benchmarks.local_tasks import UNCUT, make_cut
-from fedcomp.files import write_atomic
 
 CLIENTS = 10
 BASE: dict[str, Any] = {
@@ -100,13 +98,7 @@ def carry_out(setting: Setting, seed: int, rounds: int, keep: Path | None) -> Ou
     """Return what a run gave; one that was kept is not carried out again."""
     described = json.dumps(config_of(setting, seed, rounds), sort_keys=True)
     kept = keep / (hashlib.sha256(described.encode()).hexdigest()[:16] + ".json") if keep else None
-    if kept and kept.exists():
-        outcome = Outcome(**json.loads(kept.read_text()))
-    else:
-        outcome = _measured(described)
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(kept, json.dumps(asdict(outcome)).encode())
+    outcome = Outcome(**outcome_of("benchmarks.local_runs:child", described, kept))
     sys.stderr.write(f"{setting.name}, seed {seed}: accuracy {outcome.accuracy:.4f} in {outcome.seconds:.0f} s\n")
     return outcome
 
@@ -175,20 +167,3 @@ def table(rows: Sequence[Mapping[str, Any]], outcomes: Mapping[tuple[Setting, in
             f"{row['uplink_ratio']:9.1f}x{row['epsilon']:9.3f}"
         )
     return "\n".join(lines)
-
-
-def _measured(described: str) -> Outcome:
-    """Return the outcome of one run, made in a process of its own, on one core."""
-    code = "from benchmarks.local_runs import child; child()"
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=described,
-        text=True,
-        capture_output=True,
-        check=False,
-        env={**os.environ, **threads},
-    )
-    if done.returncode:
-        raise SystemExit(f"{described}: {done.stderr[-2000:]}")
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))

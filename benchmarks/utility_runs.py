@@ -1,8 +1,6 @@
 """Whole runs for ``benchmarks.privacy_utility``, each in a process of its own, and what they say of a case's goals."""
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,8 +10,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.codec_goals import Goal
+from benchmarks.kept_runs import outcome_of
 from benchmarks.utility_cases import Case
-from fedcomp.files import write_atomic
 
 Outcomes = Mapping[tuple[str, int], "Outcome"]
 """Outcomes by name of the case and seed."""
@@ -35,13 +33,7 @@ def carry_out(case: Case, seed: int, keep: Path | None) -> Outcome:
     """Return what a run gave; one that was kept under the same config is not carried out again."""
     config = case.at(seed)
     kept = keep / f"{config.digest()[:16]}-{config.engine.workers}.json" if keep else None  # workers change seconds
-    if kept and kept.exists():
-        outcome = Outcome(**json.loads(kept.read_text()))
-    else:
-        outcome = _measured(config.to_json())
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(kept, json.dumps(asdict(outcome)).encode())
+    outcome = Outcome(**outcome_of("benchmarks.utility_runs:child", config.to_json(), kept))
     sys.stderr.write(f"{case.name}, seed {seed}: accuracy {outcome.accuracy:.4f} in {outcome.seconds:.0f} s\n")
     return outcome
 
@@ -110,19 +102,3 @@ def table(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
             f"{row['seconds']:6.0f}  {goals or '-'}"
         )
     return "\n".join(lines)
-
-
-def _measured(described: str) -> Outcome:
-    """Return the outcome of one run, made in a process of its own."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    done = subprocess.run(
-        [sys.executable, "-c", "from benchmarks.utility_runs import child; child()"],
-        input=described,
-        text=True,
-        capture_output=True,
-        check=False,
-        env={**os.environ, **threads},
-    )
-    if done.returncode:
-        raise SystemExit(f"{described}: {done.stderr[-2000:]}")
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))

@@ -55,7 +55,7 @@ def finish(plan: Plan, run: RunDirectory, checkpoint: Checkpoint, observer: Obse
         onnx_bytes = _export(plan, modules["student"], run.path / "student.onnx", observer)
     clock["student"], started = time.perf_counter() - started, time.perf_counter()
     observer.phase("auditing the released models and the ledger")
-    audit = audit_models(plan, run, modules, checkpoint.totals)
+    audit = audit_models(plan, run, modules, checkpoint.totals, attack=plan.config.audit.enabled)
     run.write_json("audit.json", audit.to_json())
     clock["audit"] = time.perf_counter() - started
     summary = _summary(plan, checkpoint, modules, audit, clock)

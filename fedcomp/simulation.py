@@ -2,8 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from fedcomp.flower.grid import LocalGrid
 from fedcomp.flower.place import forget_places
 from fedcomp.flower.rehearsal import rehearse
 from fedcomp.flower.server import server_app
+from fedcomp.logs import quieter
 from fedcomp.observer import Observer
 from fedcomp.outcome import audit_run
 from fedcomp.plan import make_plan
@@ -71,14 +70,14 @@ def audit(path: Path | str, *, quick: bool = False, observer: Observer | None = 
     Raises:
         RunError: if the run is not finished or its files are damaged.
     """
-    with quiet_flower(), single_thread():
+    with quieter("flwr", logging.WARNING), single_thread():
         return audit_run(Path(path), rehearse, quick=quick, observer=observer)
 
 
 def _carry_out(run: RunDirectory, observer: Observer | None) -> SimulationResult:
     config = run.config()
     place = str(run.path.resolve())
-    with quiet_flower(), _grid(config, place) as grid:
+    with quieter("flwr", logging.WARNING), _grid(config, place) as grid:
         grid.serve(server_app(observer), {"run-dir": place})
     return SimulationResult(run.path, json.loads((run.path / "summary.json").read_text()))
 
@@ -86,15 +85,3 @@ def _carry_out(run: RunDirectory, observer: Observer | None) -> SimulationResult
 def _grid(config: Config, place: str) -> LocalGrid:
     node_config = {"state-dir": place}
     return LocalGrid(CLIENT_APP, config.clients.population, node_config=node_config, workers=config.engine.workers)
-
-
-@contextmanager
-def quiet_flower() -> Iterator[None]:
-    """Keep Flower's own log lines off the terminal while a run shows its progress; warnings still come through."""
-    logger = logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""What befalls files, done for real: kills in the middle of writing, and disks that are full."""
+"""What befalls files, done for real: kills in the middle of writing, disks that are full, forged signatures."""
 
 import contextlib
 import os
@@ -76,3 +76,16 @@ def flipped(path: Path) -> Iterator[int]:
                 file.write(bytes([value]))
                 if value != byte:
                     yield at
+
+
+class SignsAs:
+    """Names one key and signs with another."""
+
+    def __init__(self, public, signer):
+        self.public, self._signer = public, signer
+
+    def sign(self, content):
+        return self._signer.sign(content)
+
+    def verify(self, signature, content):
+        return self._signer.verify(signature, content)

@@ -17,7 +17,7 @@ LIBRARY = Path(__file__).parent.parent / "fedcomp"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("arrays", "config", "files", "lazy", "memory", "observer", "rng", "threads"),
+    ("arrays", "config", "files", "lazy", "logs", "memory", "observer", "rng", "threads"),
     ("codecs", "crypto", "privacy", "tasks"),
     ("aggregation", "evaluation", "shrink", "state", "training"),
     ("audit", "order", "policy", "report", "terms"),

@@ -77,20 +77,6 @@ def check_noise(samples: Floats, noise_std: float, *, alpha: float = ALPHA) -> t
     )
 
 
-def check_distinct(vectors: Floats, *, alpha: float = ALPHA) -> tuple[NoiseCheck, ...]:
-    """Check that vectors ``[sources, coordinates]`` of noise have nothing to do with each other.
-
-    Sources are what should never draw the same: two clients, two runs of one configuration, a run and what it resumed.
-    Fewer than 4 coordinates say too little to be judged equal.
-
-    Raises:
-        ValueError: for another shape, NaN or infinity, or a value out of range.
-    """
-    noise = _matrix("vectors", vectors)
-    level = _check_alpha(alpha) / 2
-    return _pairs("sources", noise, level), _repeats("distinct", noise, level)
-
-
 def judged(name: str, statistic: float, p_value: float, level: float, detail: str) -> NoiseCheck:
     """Return the check, which holds if ``p_value`` is at least ``level``; a p-value above 1 is 1."""
     p_value = min(1.0, float(p_value))

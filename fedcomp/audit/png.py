@@ -1,6 +1,5 @@
 """Grey pictures as PNG files (ISO/IEC 15948) inside a page: what an attack saw over what it was after."""
 
-import base64
 import struct
 import zlib
 from typing import Any
@@ -48,11 +47,6 @@ def picture_strip(*rows: NDArray[Any], magnify: int = 4) -> bytes:
     sheet = framed.transpose(0, 2, 1, 3).reshape(count * height, number * width)[:-_GAP, :-_GAP]
     grey = np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)
     return encode_png(grey.repeat(magnify, axis=0).repeat(magnify, axis=1))
-
-
-def data_uri(png: bytes) -> str:
-    """Return a PNG file as the address of an ``img`` element, so that a page needs no second file."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _alike(rows: tuple[NDArray[Any], ...]) -> bool:

@@ -5,17 +5,17 @@ Mironov 2017. The neighboring relation is add-or-remove-one throughout. An accou
 events, and who keeps that list is the ledger.
 """
 
-import contextlib
 import functools
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import dp_accounting as dp
 from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.rdp import RdpAccountant
 
+from fedcomp.logs import quieter
 from fedcomp.privacy.events import DpEvent, UnsupportedEvent, flatten
 
 Accountant = Literal["PLD", "RDP"]
@@ -90,21 +90,9 @@ def _rdp_epsilon(counts: Mapping[DpEvent, int], delta: float) -> float:
     for event, count in counts.items():
         if not accountant.supports(event):
             raise UnsupportedEvent(f"the RDP accountant cannot price {event}")
-        with _quiet():
+        with quieter("absl", logging.ERROR):  # it warns of orders that it leaves out: the bound is only larger then
             accountant.compose(event, count)
     return float(accountant.get_epsilon(delta))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library from warning of each order that it leaves out: fewer orders only make the bound larger."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _unsampled(event: DpEvent) -> tuple[DpEvent, float]:

@@ -58,7 +58,7 @@ class AuditResult:
 
 
 def audit_models(
-    plan: Plan, run: RunDirectory, modules: Mapping[str, nn.Module], totals: Mapping[str, Any]
+    plan: Plan, run: RunDirectory, modules: Mapping[str, nn.Module], totals: Mapping[str, Any], *, attack: bool
 ) -> AuditResult:
     """Attack ``modules``, verify the run's ledger, and hold both against what the run claims.
 
@@ -67,8 +67,9 @@ def audit_models(
         run: its directory.
         modules: the released models, ``global`` and, if there is one, ``student``.
         totals: of the last checkpoint: by client, in how many rounds it ``trained`` and was ``counted``.
+        attack: whether to; a run may be told to leave it out, an audit is not.
     """
-    attacks = _attack(plan, modules) if plan.config.audit.enabled else {}
+    attacks = _attack(plan, modules) if attack else {}
     spent = plan.spent_after(max(totals["trained"].values(), default=0))
     if spent is None:
         return AuditResult(attacks, None, ())

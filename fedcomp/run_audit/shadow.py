@@ -1,7 +1,6 @@
 """L3: membership inference with shadow models, on the global model of a run."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -18,7 +17,9 @@ from fedcomp.training import train_plain
 MODELS = 16
 _MOST_RECORDS = 5000
 """Of either kind: a shadow model is trained on half of all."""
-_EPOCHS, _BATCH, _RATE, _MOMENTUM = 6, 64, 0.05, 0.9
+_EPOCHS, _BATCH, _MOMENTUM = 6, 64, 0.9
+_RATE, _RATE_OF_FEATURES = 0.05, 0.5
+"""Steps; of features over their mean squared length, which decides how far a step goes there."""
 
 
 def shadow_attacks(plan: Plan, module: nn.Module) -> dict[str, MembershipReport]:
@@ -79,18 +80,18 @@ def _pool(plan: Plan) -> tuple[Split, NDArray[np.bool_], Split]:
 
 def _trained(plan: Plan, rows: Split, seed: int) -> nn.Module:
     module = plan.task.model(derived_seed(plan.config.seed, "shadow", seed) % 2**31)
-    scale = 1.0
-    if rows.inputs.ndim == 2:  # features: their length decides how far a step goes
-        scale = max(1.0, float(np.mean(np.sum(rows.inputs[:256].astype(np.float64) ** 2, axis=1))))
+    rate = _RATE
+    if rows.inputs.ndim == 2:
+        length = float(np.mean(np.sum(rows.inputs[:256].astype(np.float64) ** 2, axis=1)))
+        rate = _RATE_OF_FEATURES / max(length, 1.0)
     train_plain(
         module,
         rows,
         loss=plan.task.loss,
         batch_size=_BATCH,
-        learning_rate=_RATE / scale * (10 if scale > 1 else 1),
+        learning_rate=rate,
         momentum=_MOMENTUM,
         local_epochs=_EPOCHS,
         rng=stream(plan.config.seed, "shadow", seed),
     )
-    with torch.no_grad():
-        return module.eval()
+    return module.eval()

@@ -45,7 +45,7 @@ def audit_whole(
         say: is told what is being done.
     """
     say("attacking the released models, verifying the ledger")
-    found = audit_models(plan, run, modules, totals)
+    found = audit_models(plan, run, modules, totals, attack=True)
     rounds = max(totals["trained"].values(), default=0)
     spent = plan.spent_after(rounds)
     if spent is None:

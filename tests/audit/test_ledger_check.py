@@ -12,7 +12,7 @@ from fedcomp.audit.ledger_terms import ExpectedAccount, ExpectedCharges, first_o
 from fedcomp.crypto import SigningKey
 from fedcomp.privacy import Anchor, Anchors, Commit, Entry, FileLedger, PoissonSampler, Receipt, epsilon
 from fedcomp.privacy.lines import read_line
-from hardships import flipped
+from hardships import SignsAs, flipped
 
 KEY, OTHER = SigningKey.generate(), SigningKey.generate()
 DELTA = 1e-5
@@ -182,19 +182,6 @@ def test_hashes_made_anew_without_the_key_are_caught_by_the_signature(story):
     story.rewrite(edit, SignsAs(KEY.public, OTHER))
     for known in ({}, {"public_key": KEY.public}):
         assert story.check(**known).problems[0].startswith("ledger entry 0: its signature does not fit")
-
-
-class SignsAs:
-    """Names one key and signs with another."""
-
-    def __init__(self, public, signer):
-        self.public, self._signer = public, signer
-
-    def sign(self, content):
-        return self._signer.sign(content)
-
-    def verify(self, signature, content):
-        return self._signer.verify(signature, content)
 
 
 def test_what_the_owner_of_the_key_writes_anew_is_caught_by_the_anchors(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedcomp.audit.noise_checks import check_distinct, check_noise
+from fedcomp.audit.noise_checks import check_noise
 from fedcomp.crypto import SecretStream
 from fedcomp.privacy.mechanism import ClippedSum, GaussianMechanism
 
@@ -92,18 +92,6 @@ def test_power_that_is_promised():
     assert "scale" in failed(check_noise(0.95 * noise, 1.0))
 
 
-def test_distinct_sources():
-    vectors = draw()[:3]
-    assert not failed(check_distinct(vectors))
-    for copy in (vectors[0], -3 * vectors[0]):
-        checks = check_distinct(np.vstack([vectors, copy]))
-        assert failed(checks) == {"sources", "distinct"}
-        assert "the same noise twice" in checks[1].detail
-    half = np.hstack([vectors[0, :200], vectors[1, 200:]])
-    assert failed(check_distinct(np.vstack([vectors[0], half]))) == {"sources"}
-    assert not failed(check_distinct(vectors[:1]))
-
-
 def test_refusals_name_what_is_wrong():
     good = draw()
     for samples, std, alpha, message in (
@@ -116,5 +104,3 @@ def test_refusals_name_what_is_wrong():
     ):
         with pytest.raises(ValueError, match=message):
             check_noise(samples, std, alpha=alpha)
-    with pytest.raises(ValueError, match="vectors must be a matrix"):
-        check_distinct(good[0])

@@ -14,7 +14,7 @@ import pytest
 from fedcomp.crypto import SigningKey, VerifyingKey
 from fedcomp.errors import RunError
 from fedcomp.privacy import Charge, Commit, Entry, FileLedger, LedgerError, chain_file, file_ledger
-from hardships import flipped
+from hardships import SignsAs, flipped
 
 EVENT = dp.GaussianDpEvent(30.0)
 KEY, OTHER = SigningKey.generate(), SigningKey.generate()
@@ -154,19 +154,6 @@ def test_hashes_made_anew_without_the_key_are_caught_by_the_signature(filled):
     write(filled, [*kept, *(line.to_line() for line in forged[2:])])
     with pytest.raises(LedgerError, match="ledger entry 2: it does not follow"):
         FileLedger(filled)
-
-
-class SignsAs:
-    """Names one key and signs with another."""
-
-    def __init__(self, public, signer):
-        self.public, self._signer = public, signer
-
-    def sign(self, content):
-        return self._signer.sign(content)
-
-    def verify(self, signature, content):
-        return self._signer.verify(signature, content)
 
 
 def test_what_its_owner_writes_anew_is_caught_only_by_an_anchor(filled):
