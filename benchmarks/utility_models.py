@@ -1,4 +1,4 @@
-"""The end-to-end CNN of ``benchmarks.privacy_utility``, for configs ``benchmarks.utility_models:tanh_cnn``.
+"""The end-to-end CNN of ``benchmarks.private_cnn``.
 
 Papernot et al., *Tempered Sigmoid Activations for Deep Learning with Differential Privacy* (2021), as F. Tramer and
 D. Boneh, *Differentially Private Learning Needs Better Features* (2021) train it: 26,010 parameters, tanh throughout.
