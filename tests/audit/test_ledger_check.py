@@ -119,6 +119,7 @@ def test_every_flipped_byte_of_the_ledger_is_reported(tmp_path):
     assert check_ledger(path, expected=expected, delta=DELTA).verified
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_the_anchors_is_reported(story):
     good = story.anchors_path.read_bytes()
     for at in flipped(story.anchors_path):

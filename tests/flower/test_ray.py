@@ -15,6 +15,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_flwr_run_on_ray_finishes_a_run_that_equals_localgrid(processes: Processes, tmp_path):
     local = start(tiny(name="same", rounds=2, clients={"population": 2}), tmp_path / "local")
     go(local)
