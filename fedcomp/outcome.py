@@ -26,7 +26,9 @@ from fedcomp.report import write_report
 from fedcomp.rng import derived_seed, stream
 from fedcomp.run_audit import AuditResult, Rehearse, audit_models, audit_whole
 from fedcomp.run_files import Checkpoint, RunDirectory
-from fedcomp.shrink import ExportError, distil, export_onnx, load_arrays, save_arrays
+from fedcomp.runtimes.base import ExportError
+from fedcomp.runtimes.onnx_file import export_onnx
+from fedcomp.shrink import distil, load_arrays, save_arrays
 from fedcomp.statement import statement
 from fedcomp.training import get_arrays, set_arrays
 

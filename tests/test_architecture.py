@@ -18,7 +18,7 @@ LIBRARY = Path(__file__).parent.parent / "fedcomp"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("arrays", "config", "files", "lazy", "logs", "memory", "observer", "rng", "threads"),
-    ("codecs", "crypto", "privacy", "tasks"),
+    ("codecs", "crypto", "privacy", "runtimes", "tasks"),
     ("aggregation", "evaluation", "shrink", "state", "training"),
     ("audit", "order", "policy", "report", "terms"),
     ("plan", "run_files"),
@@ -37,6 +37,10 @@ ONLY_IN = {
     "flwr": {"flower"},
     "flwr_datasets": {"tasks"},
     "opacus": {"training"},
+    "torch_pruning": {"shrink"},
+    "onnxruntime": {"runtimes"},
+    "executorch": {"runtimes"},
+    "openvino": {"runtimes"},
 }
 WITHOUT_TORCH = {
     *("errors", "arrays", "config", "files", "rng", "codecs", "crypto", "privacy", "aggregation", "state"),

@@ -18,9 +18,9 @@ from torch.nn import functional
 class Split:
     """Rows of a data set, in memory or memory-mapped.
 
-    ``inputs``: ``[n, ...]`` float32 or float16, what ``Task.model`` eats (cast float16 to float32 batch by batch);
-    ``targets``: ``[n]`` int64 class numbers; ``raw``: ``[n, ...]``, what ``Task.student`` eats, and the same object as
-    ``inputs`` where the task has no feature transform.
+    ``inputs``: ``[n, ...]`` float32, float16 (cast to float32 batch by batch) or int64 (tokens), what ``Task.model``
+    eats; ``targets``: int64 class numbers ``[n]``, or tokens ``[n, ...]``; ``raw``: ``[n, ...]``, what ``Task.student``
+    eats, and the same object as ``inputs`` where the task has no feature transform.
 
     Raises:
         ValueError: on other dtypes or unequal lengths, naming the field.
@@ -33,12 +33,12 @@ class Split:
     def __post_init__(self) -> None:
         for name in ("inputs", "raw"):
             values = getattr(self, name)
-            if values.dtype not in (np.float32, np.float16):
-                raise ValueError(f"{name} must be float32 or float16, got {values.dtype}")
+            if values.dtype not in (np.float32, np.float16, np.int64):
+                raise ValueError(f"{name} must be float32, float16 or int64, got {values.dtype}")
             if len(values) != len(self.targets):
                 raise ValueError(f"{name} must have a row for each of {len(self.targets)} targets, got {len(values)}")
-        if self.targets.dtype != np.int64 or self.targets.ndim != 1:
-            raise ValueError(f"targets must be int64[n], got {self.targets.dtype}{list(self.targets.shape)}")
+        if self.targets.dtype != np.int64:
+            raise ValueError(f"targets must be int64[n, ...], got {self.targets.dtype}{list(self.targets.shape)}")
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -38,10 +38,9 @@ def test_taken_rows_are_a_copy():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ((np.zeros((2, 1)), np.zeros(2, np.int64)), "inputs must be float32 or float16, got float64"),
+        ((np.zeros((2, 1)), np.zeros(2, np.int64)), "inputs must be float32, float16 or int64, got float64"),
         ((np.zeros((3, 1), np.float32), np.zeros(2, np.int64)), "inputs must have a row for each of 2 targets, got 3"),
-        ((np.zeros((2, 1), np.float32), np.zeros(2, np.int32)), r"targets must be int64\[n\], got int32\[2\]"),
-        ((np.zeros((2, 1), np.float32), np.zeros((2, 1), np.int64)), r"targets must be int64\[n\], got int64\[2, 1\]"),
+        ((np.zeros((2, 1), np.float32), np.zeros(2, np.int32)), r"targets must be int64\[n, \.\.\.\], got int32\[2\]"),
     ],
 )
 def test_a_split_refuses_other_arrays(fields, message):

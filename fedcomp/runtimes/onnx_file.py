@@ -14,15 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fedcomp.errors import FedcompError
 from fedcomp.files import write_atomic
+from fedcomp.runtimes.base import ExportError
 
 _INSTALL = "pip install 'fedcomp[edge]'"
 _LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
-
-
-class ExportError(FedcompError):
-    """The model could not be exported, or the exported one does not compute the same."""
 
 
 @dataclass(frozen=True)

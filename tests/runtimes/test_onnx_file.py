@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fedcomp.errors import FedcompError, RunError
-from fedcomp.shrink import ExportError, export_onnx
+from fedcomp.runtimes.base import ExportError
+from fedcomp.runtimes.onnx_file import export_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -88,22 +89,22 @@ def test_a_model_that_cannot_be_exported(tmp_path):
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.setattr("fedcomp.shrink.export._onnx_bytes", _bytes_or(missing))
+    monkeypatch.setattr("fedcomp.runtimes.onnx_file._onnx_bytes", _bytes_or(missing))
     with pytest.raises(FedcompError, match=r"pip install 'fedcomp\[edge\]'"):
         export_onnx(student(), ROWS, tmp_path / "model.onnx")
 
 
 def _bytes_or(missing: str):
-    from fedcomp.shrink import export
+    from fedcomp.runtimes import onnx_file
 
-    whole = export._onnx_bytes
+    whole = onnx_file._onnx_bytes
     return (lambda *_: b"") if missing == "onnxruntime" else whole
 
 
 def test_too_few_rows_and_a_path_that_cannot_be_written(tmp_path, exported, monkeypatch):
     with pytest.raises(ValueError, match="at least 2 rows, got 1"):
         export_onnx(student(), ROWS[:1], tmp_path / "model.onnx")
-    monkeypatch.setattr("fedcomp.shrink.export._onnx_bytes", lambda *_: exported[1].read_bytes())
+    monkeypatch.setattr("fedcomp.runtimes.onnx_file._onnx_bytes", lambda *_: exported[1].read_bytes())
     with pytest.raises(RunError, match="cannot write"):
         export_onnx(student(), ROWS, tmp_path / "missing" / "model.onnx")
 

@@ -1,0 +1,1 @@
+"""Readers of real data that ships inside packages."""
