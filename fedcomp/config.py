@@ -53,6 +53,9 @@ class ClientsConfig(_Section):
     uplink_bytes: list[Positive] = Field(default_factory=list)
     """What links carry in a round, for codecs that choose their rate: client ``i`` has entry ``i`` of the list, which
     starts over at its end. A device may say less (``uplink-bytes`` in its node config). Nothing is limited if empty."""
+    widths: list[Fraction] = Field(default_factory=list)
+    """Share of each layer's channels that a client trains and sends: client ``i`` has entry ``i`` of the list, which
+    starts over at its end. All train the whole model if empty."""
 
 
 class TrainingConfig(_Section):
@@ -63,6 +66,8 @@ class TrainingConfig(_Section):
     batch_size: Positive = 32
     learning_rate: PositiveFloat = 0.1
     momentum: Momentum = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Numbers of a step's products; ``bfloat16`` gains on processors that have it. DP-SGD is always in float32."""
 
 
 class ServerConfig(_Section):
@@ -97,6 +102,9 @@ class PrivacyConfig(_Section):
     """What one bound and one epsilon are about. Mode ``local`` protects examples; mode ``central`` either."""
     clipping_norm: PositiveFloat = 1.0
     """Bound on the L2 norm of one client's update (mode ``central``, unit ``client``); the first one, if it moves."""
+    clipping_headroom: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """A client clips to this many times the bound before it encodes; the server's clip, which counts, is at the bound.
+    More than 1 fills up what a lossy codec takes away from the update's length."""
     clipping_quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of clients whose norm is to be within the bound, which then moves each round; fixed if left out."""
     clipping_rate: PositiveFloat = 0.2
@@ -136,6 +144,25 @@ class StudentConfig(_Section):
     """Share of the loss that comes from the public labels; the rest from the teacher."""
 
 
+class TeacherConfig(_Section):
+    """A model that is trained already, and that the clients' small one learns from while they train it."""
+
+    model: Annotated[str, Field(pattern=r"\.safetensors$")]
+    """The file of a finished run's global model. Every client has it too, at this path or in its cache by digest."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Digest of that file; filled in when the server makes its plan."""
+    source: Literal["run", "public"] = "run"
+    """What the model was made from: a run of fedcomp, whose mode its file states, or public data alone."""
+    student: Literal["pruned", "task"] = "pruned"
+    """What the clients train: the model itself after ``steps``, or the task's own student, from the start."""
+    steps: list[CodecSpec] = Field(default_factory=list)
+    """Steps that make the model smaller, in order, once before round 1; none may read rows."""
+    temperature: PositiveFloat = 4.0
+    """What logits of both are divided by before the softmax."""
+    weight: Fraction = 0.7
+    """Share of the loss that comes from the teacher; the rest from the task."""
+
+
 class AuditConfig(_Section):
     """Membership inference on the released models."""
 
@@ -170,6 +197,8 @@ class Config(_Section):
     server: ServerConfig = ServerConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     envelope: EnvelopeConfig = EnvelopeConfig()
+    teacher: TeacherConfig | None = None
+    """Recovery training, if there is such a section: clients train a small model with a dense one as its teacher."""
     student: StudentConfig = StudentConfig()
     audit: AuditConfig = AuditConfig()
     engine: EngineConfig = EngineConfig()

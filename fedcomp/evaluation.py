@@ -44,7 +44,7 @@ def evaluate(
     targets: NDArray[Any],
     loss: Callable[[Tensor, Tensor], Tensor],
     metric: Callable[[Tensor, Tensor], float],
-    batch_size: int = 1024,
+    batch_size: int = 256,
 ) -> Evaluation:
     """Return metric and mean loss of ``module``, in eval mode, over rows ``[n, ...]`` with targets ``[n, ...]``.
 
@@ -64,7 +64,7 @@ def per_example_losses(
     inputs: NDArray[Any],
     targets: NDArray[Any],
     loss: Callable[[Tensor, Tensor], Tensor],
-    batch_size: int = 1024,
+    batch_size: int = 256,
 ) -> NDArray[np.float64]:
     """Return the loss of each row, ``[n]`` float64, in eval mode: what a membership attack scores.
 
@@ -73,11 +73,15 @@ def per_example_losses(
     """
     # in double precision: a confident model's float32 losses round to one and the same 0, and an attack that ranks
     # losses would find ties where there is something to find
-    outputs = torch.cat(list(_outputs(module, inputs, targets, batch_size))).double()
-    losses = loss(outputs, _tensor(targets)).double().numpy()
-    if losses.shape != (len(targets),):
-        raise ValueError(f"loss must return one value an example, [{len(targets)}], got {list(losses.shape)}")
-    return np.asarray(losses)
+    answers = _tensor(targets)
+    parts: list[Tensor] = []
+    for outputs in _outputs(module, inputs, targets, batch_size):
+        start = sum(len(part) for part in parts)
+        part = loss(outputs.double(), answers[start : start + len(outputs)]).double()
+        if part.shape != (len(outputs),):
+            raise ValueError(f"loss must return one value an example, [{len(outputs)}], got {list(part.shape)}")
+        parts.append(part)
+    return np.asarray(torch.cat(parts).numpy())
 
 
 def model_cost(module: nn.Module, rows: NDArray[Any], repeats: int = 200, warm_up: int = 20) -> ModelCost:

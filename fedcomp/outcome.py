@@ -22,15 +22,18 @@ from fedcomp.evaluation import Evaluation, evaluate, model_cost
 from fedcomp.memory import peak_memory_mb
 from fedcomp.observer import Observer
 from fedcomp.plan import Plan, make_plan
+from fedcomp.plan.teacher import about_model
+from fedcomp.released import global_module, released_modules, student_module
 from fedcomp.report import write_report
-from fedcomp.rng import derived_seed, stream
+from fedcomp.rng import stream
 from fedcomp.run_audit import AuditResult, Rehearse, audit_models, audit_whole
 from fedcomp.run_files import Checkpoint, RunDirectory
 from fedcomp.runtimes.base import ExportError
 from fedcomp.runtimes.onnx_file import export_onnx
 from fedcomp.shrink import distil, load_arrays, save_arrays
 from fedcomp.statement import statement
-from fedcomp.training import get_arrays, set_arrays
+from fedcomp.tasks import model_rows
+from fedcomp.training import get_arrays
 
 _PACKAGES = ("fedcomp", "flwr", "torch", "opacus", "dp-accounting", "cryptography", "numpy")
 
@@ -38,15 +41,15 @@ _PACKAGES = ("fedcomp", "flwr", "torch", "opacus", "dp-accounting", "cryptograph
 def evaluate_model(plan: Plan, arrays: Arrays) -> Evaluation:
     """Return what a global model scores on the test rows."""
     test = plan.task.test()
-    return evaluate(_global_module(plan, arrays), test.inputs, test.targets, plan.task.loss, plan.task.metric)
+    return evaluate(global_module(plan, arrays), test.inputs, test.targets, plan.task.loss, plan.task.metric)
 
 
 def finish(plan: Plan, run: RunDirectory, checkpoint: Checkpoint, observer: Observer, *, setup_seconds: float) -> None:
     """Make the student, audit both models, and write every file that a finished run has."""
     clock = {"setup": setup_seconds, "training": float(checkpoint.totals["seconds"])}
     arrays = checkpoint.server_model.model
-    teacher = _global_module(plan, arrays)
-    save_arrays(run.path / "global.safetensors", arrays, {"task": plan.config.task, "role": "global"})
+    teacher = global_module(plan, arrays)
+    save_arrays(run.path / "global.safetensors", arrays, about_model(plan.config, teacher))
     modules, started = {"global": teacher}, time.perf_counter()
     onnx_bytes = None
     if plan.config.student.enabled:
@@ -80,7 +83,7 @@ def export_student(path: Path, target: Path) -> Path:
     if not (path / "student.safetensors").exists():
         raise RunError(f"{path} has no student.safetensors: the run is not finished, or student.enabled is false")
     plan = make_plan(run.config())
-    export_onnx(_student_module(plan, load_arrays(path / "student.safetensors")[0]), _examples(plan), target)
+    export_onnx(student_module(plan, load_arrays(path / "student.safetensors")[0]), _examples(plan), target)
     return target
 
 
@@ -99,9 +102,7 @@ def audit_run(
     if checkpoint is None or not (path / "summary.json").exists():
         raise RunError(f"{path} is not finished: expected a summary.json; run `fedcomp resume {path}` first")
     plan = make_plan(run.config())
-    modules = {"global": _global_module(plan, load_arrays(path / "global.safetensors")[0])}
-    if (path / "student.safetensors").exists():
-        modules["student"] = _student_module(plan, load_arrays(path / "student.safetensors")[0])
+    modules = released_modules(plan, path)
     say = (observer or Observer()).phase
     audit = audit_whole(plan, run, modules, checkpoint.totals, quick=quick, rehearse=rehearse, say=say)
     run.write_json("audit.json", audit.to_json())
@@ -110,33 +111,17 @@ def audit_run(
     return audit.findings
 
 
-def _global_module(plan: Plan, arrays: Arrays) -> nn.Module:
-    module = plan.task.model(plan.model_seed())
-    set_arrays(module, arrays)
-    return module.eval()
-
-
-def _student_seed(plan: Plan) -> int:
-    return derived_seed(plan.config.seed, "student") % 2**31
-
-
-def _student_module(plan: Plan, arrays: Arrays) -> nn.Module:
-    module = plan.task.student(_student_seed(plan))
-    set_arrays(module, arrays)
-    return module.eval()
-
-
 def _distil(plan: Plan, teacher: nn.Module) -> nn.Module:
     settings = plan.config.student
 
     def logits(raw: NDArray[np.float32]) -> NDArray[np.float32]:
         inputs = plan.task.features(raw)
         with torch.no_grad():
-            parts = [teacher(torch.from_numpy(np.asarray(part, np.float32))) for part in np.array_split(inputs, 16)]
+            parts = [teacher(torch.from_numpy(model_rows(part))) for part in np.array_split(inputs, 16)]
         return torch.cat(parts).numpy()
 
     return distil(
-        plan.task.student(_student_seed(plan)),
+        student_module(plan),
         plan.public_split(),
         logits,
         temperature=settings.temperature,
@@ -158,7 +143,7 @@ def _export(plan: Plan, student: nn.Module, path: Path, observer: Observer) -> i
 
 
 def _examples(plan: Plan) -> NDArray[Any]:
-    return np.asarray(plan.task.test().raw[:32], np.float32)
+    return model_rows(plan.task.test().raw[:32])
 
 
 def _summary(
@@ -171,9 +156,7 @@ def _summary(
         name: evaluate(module, scores[name], test.targets, task.loss, task.metric).accuracy
         for name, module in modules.items()
     }
-    costs = {
-        name: vars(model_cost(module, np.asarray(scores[name][:1], np.float32))) for name, module in modules.items()
-    }
+    costs = {name: vars(model_cost(module, model_rows(scores[name][:1]))) for name, module in modules.items()}
     sent, received = totals["uplink_bytes"], totals["downlink_bytes"]
     return {
         "name": config.name,

@@ -132,6 +132,11 @@ def problems(config: Config) -> list[str]:
         )
     if privacy.mode == "local" and privacy.unit == "client":
         found.append("privacy.unit: expected 'example' under mode local (mode central protects clients), got 'client'")
+    if privacy.clipping_headroom != 1 and (privacy.mode != "central" or by_example(config)):
+        found.append(
+            "privacy.clipping_headroom: expected 1 but under mode central with unit client, where the server clips "
+            f"again, got {privacy.clipping_headroom:g}"
+        )
     if privacy.clipping_quantile is not None and (privacy.mode != "central" or by_example(config)):
         found.append("privacy.clipping_quantile: expected none but under mode central with unit client, got one")
     return found + (_of_examples(config) if by_example(config) else _of_clients(config))

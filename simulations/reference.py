@@ -1,8 +1,9 @@
 """Federated averaging in plain Python, without Flower: the oracle for tests.
 
 It reads like the pseudocode of McMahan et al. (2017) with coded exchange: each round, every client of the cohort
-decodes the released model, trains, and encodes its update; the server decodes, averages, steps, and releases a coded
-delta. Privacy is off: noise is not repeatable. Where this loop and a Flower run disagree, the loop is right.
+decodes the released model, trains what it has the width for, and encodes its update; the server decodes, averages each
+value over the clients that have it, steps, and releases a coded delta. Privacy is off: noise is not repeatable. Where
+this loop and a Flower run disagree, the loop is right.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedcomp.codecs import CodecContext
 from fedcomp.codecs.importance import importance_of
 from fedcomp.config import Config
 from fedcomp.plan import Plan, make_plan
+from fedcomp.plan.narrow import Narrow
 from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream
 from fedcomp.threads import single_thread
@@ -41,15 +43,18 @@ def run(config: Config) -> dict[str, Array]:
                 rng = stream(config.seed, "downlink", f"client-{client}", number)
                 base = add(base, plan.downlink.decode(plan.downlink.encode(subtract(model, base), rng)))
                 held[client] = base
+            narrow = plan.narrow_of(plan.width_of(client))
+            base = narrow.slices.take(base) if narrow else base
             update, num_examples = train(plan, base, client, number)
+            update = plan.thinned(update, client)
             rng = stream(config.seed, "uplink", f"client-{client}", number)
             importance = importance_of(plan.uplink, base, update)
             context = CodecContext(base, importance, memories.get(client, {}))
             payload, memories[client] = plan.uplink.advance(update, rng, context)
-            updates.append(plan.uplink.decode(payload, reference=base))
+            updates.append(spread(plan.uplink.decode(payload, reference=base), model, narrow))
             weights.append(num_examples if server.weighting == "examples" else 1)
         if updates:
-            velocity = add(scale(velocity, server.momentum), mean(updates, weights))
+            velocity = add(scale(velocity, server.momentum), plan.thinned(mean(updates, weights)))
             model = add(model, scale(velocity, server.learning_rate))
             if server.release == "each":
                 continue
@@ -69,7 +74,7 @@ def cohort(plan: Plan, number: int) -> list[int]:
 def train(plan: Plan, model: Arrays, client: int, number: int) -> tuple[Arrays, int]:
     """Return one client's update and how many examples it holds."""
     training = plan.config.training
-    module = plan.task.model(plan.model_seed())
+    module = plan.client_module(client)
     set_arrays(module, model)
     with single_thread():
         result = train_plain(
@@ -81,19 +86,29 @@ def train(plan: Plan, model: Arrays, client: int, number: int) -> tuple[Arrays, 
             local_steps=training.local_steps,
             local_epochs=training.local_epochs,
             momentum=training.momentum,
+            precision=training.precision,
             rng=stream(plan.config.seed, "train", f"client-{client}", number),
         )
     return result.update, result.num_examples
 
 
+def spread(update: Arrays, model: Arrays, narrow: Narrow | None) -> dict[str, Array]:
+    """Return the update in the shapes of ``model``, with NaN where the client that it comes from has nothing."""
+    spread = {name: np.full_like(array, np.nan) for name, array in model.items()}
+    for name, array in spread.items():
+        array[narrow.slices.index(name, array) if narrow else ...] = update[name]
+    return spread
+
+
 def mean(updates: list[dict[str, Array]], weights: list[int]) -> dict[str, Array]:
-    """Return the weighted mean on the grid of 2**-40 that makes sums independent of their order."""
+    """Return the weighted mean of each value over who has it, on the grid of 2**-40; 0 for what nobody has."""
     unit = 2.0**40
-    total = {
-        name: sum(
-            np.rint(update[name].astype(np.float64) * (weight * unit))
-            for update, weight in zip(updates, weights, strict=True)
-        )
-        for name in updates[0]
-    }
-    return {name: (value / (unit * sum(weights))).astype(updates[0][name].dtype) for name, value in total.items()}
+    found = {}
+    for name, like in updates[0].items():
+        total, count = np.zeros(like.shape), np.zeros(like.shape)
+        for update, weight in zip(updates, weights, strict=True):
+            held = ~np.isnan(update[name])
+            total += np.where(held, np.rint(update[name].astype(np.float64) * (weight * unit)), 0)
+            count += held * weight
+        found[name] = np.where(count > 0, total / (unit * np.maximum(count, 1)), 0).astype(like.dtype)
+    return found

@@ -38,6 +38,8 @@ CANDIDATES = [
     0.75,
     [{"id": "raw"}],
     [500, 900],
+    [0.5, 1.0],
+    {"model": "dense.safetensors"},
     "local",
     "dirichlet",
     "fixed",
@@ -46,6 +48,7 @@ CANDIDATES = [
     "client",
     "other",
     "other data",
+    "bfloat16",
 ]
 
 
@@ -59,6 +62,25 @@ def changed(path: tuple[str, ...]) -> Config:
         if config != Config():
             return config
     raise AssertionError(f"no candidate fits {path}")
+
+
+TEACHER = {"model": "dense.safetensors"}
+TAUGHT = {
+    "model": "other.safetensors",
+    "sha256": "0" * 64,
+    "source": "public",
+    "student": "task",
+    "steps": [{"id": "channels"}],
+    "temperature": 2.0,
+    "weight": 1.0,
+}
+
+
+@pytest.mark.parametrize("key", TAUGHT)
+def test_everything_about_a_teacher_is_in_the_digest(key):
+    changed = {**TEACHER, key: TAUGHT[key]}
+    assert config_from_dict({"teacher": changed}).digest() != config_from_dict({"teacher": TEACHER}).digest()
+    assert set(TAUGHT) == set(config_from_dict({"teacher": TEACHER}).model_dump()["teacher"])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +109,10 @@ def changed(path: tuple[str, ...]) -> Config:
         ({"name": ".."}, "name: expected text that matches"),
         ({"name": "a\n"}, "name: expected text that matches"),
         ({"task": 5}, "task: expected a valid string, got 5"),
+        ({"clients": {"widths": [0.5, 0.0]}}, "clients.widths.1: expected greater than 0, got 0.0"),
+        ({"teacher": {"model": "dense.pt"}}, "teacher.model: expected text that matches"),
+        ({"teacher": {"model": "a.safetensors", "sha256": "12"}}, "teacher.sha256: expected text that matches"),
+        ({"teacher": {}}, "teacher.model: expected Field required, got {}"),
     ],
 )
 def test_each_kind_of_problem_names_key_expected_and_got(tree, said):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fedcomp.aggregation import UniformMean, WidthMean
 from fedcomp.config import config_from_dict
 from fedcomp.errors import ConfigError
 from fedcomp.plan import make_plan, plan_from_json
@@ -20,6 +21,7 @@ LOCAL = {
     "sampling_probability": 0.2,
     "nominal_examples": 100,
 }
+CLIENT = {"mode": "central", "unit": "client", "target_epsilon": 4.0, "delta": 1e-4}
 
 
 def config(**changes):
@@ -95,6 +97,11 @@ def test_a_weighted_private_mean_is_refused():
         ({"downlink": [{"id": "importance-topk", "density": 0.1}]}, "downlink: importance-topk"),
         ({"downlink": [{"id": "delta"}]}, "downlink: delta"),
         ({"task": "nowhere"}, "task"),
+        (
+            {"clients": {"population": 4, "widths": [1.0, 0.5]}, "privacy": CLIENT},
+            "clients.widths: expected none under",
+        ),
+        ({"teacher": {"model": "nowhere.safetensors", "student": "task"}}, "teacher.model: expected the model's file"),
     ],
 )
 def test_what_does_not_fit_is_named(changes, words):
@@ -135,8 +142,23 @@ def test_a_share_smaller_than_a_batch_is_refused_under_privacy():
         plan.check_shares()
 
 
-def test_a_model_with_batch_norm_is_refused_under_privacy(tmp_path, monkeypatch):
-    (tmp_path / "normed_task.py").write_text(
+def test_every_client_has_the_width_of_its_number():
+    plan = make_plan(config(clients={"population": 5, "widths": [1.0, 0.5, 0.25, 0.5]}))
+    assert [plan.width_of(client) for client in range(5)] == [0, 1, 2, 3, 0]
+    assert [plan.client_module(client)[0].out_features for client in range(5)] == [32, 16, 8, 16, 32]
+    assert plan.narrows[1] is plan.narrows[3]
+    assert isinstance(plan.aggregator, WidthMean)
+
+
+def test_without_widths_nothing_is_narrow():
+    for clients in ({"population": 4}, {"population": 4, "widths": [1.0]}):
+        plan = make_plan(config(clients=clients))
+        assert plan.narrow_of(plan.width_of(3)) is None
+        assert isinstance(plan.aggregator, UniformMean)
+
+
+def write_normed_task(path):
+    (path / "normed_task.py").write_text(
         "import numpy as np\n"
         "from torch import nn\n"
         "from fedcomp.tasks import ArrayTask\n"
@@ -145,6 +167,17 @@ def test_a_model_with_batch_norm_is_refused_under_privacy(tmp_path, monkeypatch)
         "    make = lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))\n"
         "    return ArrayTask('normed', 2, rows, rows, make)\n"
     )
+
+
+def test_a_model_without_a_narrower_copy_is_refused_by_the_width_that_it_lacks(tmp_path, monkeypatch):
+    write_normed_task(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (found,) = problems(task="normed_task:task", clients={"population": 4, "widths": [1.0, 0.5]})
+    assert found.startswith("clients.widths: the task's model cannot be made 0.5 as wide: ")
+
+
+def test_a_model_with_batch_norm_is_refused_under_privacy(tmp_path, monkeypatch):
+    write_normed_task(tmp_path)
     monkeypatch.chdir(tmp_path)
     found = problems(task="normed_task:task", privacy=LOCAL)
     assert any("'1'" in problem and "BatchNorm" in problem and "GroupNorm" in problem for problem in found), found

@@ -75,6 +75,7 @@ def test_bound_and_factor_are_public_constants():
         (EXAMPLE, {"training": {"momentum": 0.5}}, "training.momentum: expected 0"),
         (EXAMPLE, {"clients": HALF}, "clients.sampling: expected 'all'"),
         ({**EXAMPLE, "clipping_quantile": 0.5}, {}, "privacy.clipping_quantile: expected none"),
+        ({**EXAMPLE, "clipping_headroom": 2.0}, {}, "privacy.clipping_headroom: expected 1"),
         ({**CENTRAL, "mode": "distributed"}, {}, "privacy.mode: expected one of"),
     ],
 )

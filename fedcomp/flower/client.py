@@ -144,9 +144,10 @@ def _train(frame: Frame, place: Place) -> Frame:
             _keep(memory, place, inner, None, {})  # the server's newest head
         return _answer(memory, place, memory.stored["reply"], round_number, began)
     model = _receive_model(memory, inner)
-    limit = _max_bytes(plan, place, inner)
-    context = CodecContext(reference=model, memory=_encoder_memory(memory), max_bytes=limit)
-    protected = _protected_update(memory, place, model, round_number, inner)
+    held, width = _own_part(plan, place, model)
+    context = CodecContext(held, memory=_encoder_memory(memory), max_bytes=_max_bytes(plan, place, inner))
+    update, about = _protected_update(memory, place, held, round_number, inner)
+    protected = _thin(plan, place, update), {**about, **width}
     reply, encoder_memory = _encode(plan, protected, place.name, round_number, context)
     kept = {"reply": reply}
     if encoder_memory:
@@ -235,6 +236,20 @@ def _max_bytes(plan: Plan, place: Place, inner: Frame) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def _own_part(plan: Plan, place: Place, model: Arrays) -> tuple[Arrays, dict[str, int]]:
+    """Return what this client trains of the released model, and what the server is told of it: a public number."""
+    width = plan.width_of(place.index)
+    narrow = plan.narrow_of(width)
+    return model if narrow is None else narrow.slices.take(model), {} if width is None else {"width": width}
+
+
+def _thin(plan: Plan, place: Place, update: PrivateUpdate | Arrays) -> PrivateUpdate | Arrays:
+    """Return the update without what training has added to weights that stay zero: post-processing, if it is noised."""
+    if isinstance(update, PrivateUpdate):
+        return update.post_process(lambda arrays: plan.thinned(arrays, place.index))
+    return plan.thinned(update, place.index)
+
+
 def _encoder_memory(memory: _Memory) -> dict[str, Array]:
     """Return what the codec kept from this client's last payload of this run."""
     return WHOLE.decode(memory.stored["memory"]) if "memory" in memory.stored else {}
@@ -249,7 +264,7 @@ def _protected_update(
     noised, and where the bound moves one bit says whether it was long: the server is trusted with both, nobody else is.
     """
     plan = memory.plan
-    module = plan.task.model(plan.model_seed())
+    module = plan.client_module(place.index)
     set_arrays(module, model)
     split = plan.client_split(place.index)
     with single_thread():
@@ -267,13 +282,16 @@ def _protected_update(
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             momentum=settings.momentum,
+            precision=settings.precision,
             rng=stream(plan.config.seed, "train", place.name, round_number),
         )
     if plan.central:
         # the server clips again what it decodes; clipped here, one client's scale does not spoil what codecs do
         moving = adaptive_clip(plan.config) is not None
         mechanism = server_mechanism(plan.config, inner.real("clipping_norm") if moving else None)
-        clipped, norm = mechanism.clip(result.update)
+        headroom = plan.config.privacy.clipping_headroom
+        wider = mechanism if headroom == 1 else replace(mechanism, clipping_norm=headroom * mechanism.clipping_norm)
+        clipped, norm = wider.clip(result.update)
         return clipped, {"within": int(norm <= mechanism.clipping_norm)} if moving else {}
     return result.update, {"num_examples": result.num_examples}
 

@@ -9,7 +9,7 @@ from typing import Any
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from fedcomp.aggregation import PrivateSum, ServerModel, UniformMean
+from fedcomp.aggregation import PrivateSum, ServerModel, UniformMean, WidthMean
 from fedcomp.arrays import Array, Arrays, fp32_bytes, num_values
 from fedcomp.crypto import SecretStream
 from fedcomp.errors import FedcompError
@@ -99,13 +99,13 @@ class Rounds:
         aggregator = self._aggregator(clip)
         state: Any = aggregator.init(server_model.model)
         fold: Callable[..., Any] = aggregator.accumulate
-        counted, within, receipts = [], [], []
+        counted, within, receipts, uplink_fp32 = [], [], [], 0
         example, example_sent = b"", None
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
                 inner = self._inner(asked[node], content, round_number)
-                update = self._decode(inner.parts[0], sent[node].model)
+                update = self._decode(inner, sent[node].model)
                 bit, weight = _bit(inner) if clip else False, inner.number("num_examples") if self._weighted else 1
                 kept = self._receipts(inner, asked[node].name, round_number)
                 state = fold(state, update, weight)
@@ -117,9 +117,9 @@ class Rounds:
             counted.append(asked[node].name)
             within.append(bit)
             receipts += kept
+            uplink_fp32 += fp32_bytes(update)
             if not example:
                 example, example_sent = inner.parts[0], sent[node].frame
-        fp32 = fp32_bytes(server_model.model)
         return RoundOutcome(
             mean=_finish(aggregator, state, some=bool(counted)),
             cohort=len(nodes),
@@ -127,8 +127,8 @@ class Rounds:
             trained=tuple(sorted(peer.name for node, peer in asked.items() if node not in traffic.declined)),
             uplink_bytes=traffic.up,
             downlink_bytes=traffic.down,
-            uplink_fp32_bytes=fp32 * len(counted),
-            downlink_fp32_bytes=fp32 * len(asked),
+            uplink_fp32_bytes=uplink_fp32,
+            downlink_fp32_bytes=fp32_bytes(server_model.model) * len(asked),
             refused=tuple(traffic.refused),
             example=example,
             example_sent=example_sent,
@@ -136,7 +136,7 @@ class Rounds:
             receipts=tuple(receipts),
         )
 
-    def _aggregator(self, clip: AdaptiveClip | None) -> UniformMean | PrivateSum:
+    def _aggregator(self, clip: AdaptiveClip | None) -> UniformMean | PrivateSum | WidthMean:
         aggregator = self._plan.aggregator
         if clip is None or not isinstance(aggregator, PrivateSum):
             return aggregator
@@ -232,8 +232,11 @@ class Rounds:
         head, key = digest_in(inner, "head"), digest_in(inner, "ledger")
         return [Receipt(round_number, client, head, key, digest_of(inner.parts[0]))]
 
-    def _decode(self, payload: bytes, reference: Arrays) -> dict[str, Array]:
-        return self._plan.uplink.decode(payload, max_values=num_values(reference), reference=reference)
+    def _decode(self, inner: Frame, model: Arrays) -> dict[str, Array]:
+        """Return an update, decoded with what its client holds of ``model``: all, or what its width has."""
+        narrow = self._plan.narrow_of(inner.number("width")) if self._plan.narrows else None
+        reference = model if narrow is None else narrow.slices.take(model)
+        return self._plan.uplink.decode(inner.parts[0], max_values=num_values(reference), reference=reference)
 
     def _note_refusal(self, node: int, content: bytes, traffic: Traffic) -> None:
         """Greet a client again that refused: it may have lost the run that we think it is in."""
@@ -245,7 +248,7 @@ class Rounds:
         return self._peers[node].name if node in self._peers else f"node {node}"
 
 
-def _finish(aggregator: UniformMean | PrivateSum, state: Any, *, some: bool) -> dict[str, Array] | None:
+def _finish(aggregator: UniformMean | PrivateSum | WidthMean, state: Any, *, some: bool) -> dict[str, Array] | None:
     if isinstance(aggregator, PrivateSum):
         # a round without updates is a round of noise: skipping it would tell that nobody came
         return aggregator.release(state)

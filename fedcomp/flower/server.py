@@ -126,7 +126,8 @@ def _advance(plan: Plan, server_model: ServerModel, outcome: RoundOutcome, numbe
     if outcome.mean is None:
         return server_model
     server = plan.config.server
-    moved = server_model.step(outcome.mean, learning_rate=server.learning_rate, momentum=server.momentum)
+    mean = plan.thinned(outcome.mean)  # without what codecs and noise have added to weights that stay zero
+    moved = server_model.step(mean, learning_rate=server.learning_rate, momentum=server.momentum)
     if server.release == "each":
         return replace(moved, version=moved.version + 1)
     rng = stream(plan.config.seed, "downlink", number)

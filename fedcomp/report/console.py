@@ -153,6 +153,26 @@ def _plain(text: str) -> Text:
     return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
+def candidates_table(candidates: Sequence[Mapping[str, Any]], chosen: str) -> Table:
+    """Return an export's candidates as ``curve.json`` has them, fastest first; the chosen one is marked."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for title in ("", "time", "against dense ORT", "against PyTorch", "file", "points lost", "95 %"):
+        table.add_column(title, justify="left" if not title else "right", no_wrap=not title)
+    for each in sorted(candidates, key=lambda candidate: float(candidate["latency_ms"])):
+        low, high = each["loss_interval"]
+        table.add_row(
+            Text(f"{'* ' if each['name'] == chosen else '  '}{each['name']}"),
+            units.time(each["latency_ms"]),
+            units.times(each["speed_up"]),
+            units.times(each["eager_speed_up"]),
+            units.size(each["bytes"]),
+            f"{each['accuracy_loss']:+.2f}",
+            f"{low:+.2f} to {high:+.2f}",
+            style="bold" if each["name"] == chosen else None,
+        )
+    return table
+
+
 def findings_text(findings: Sequence[Mapping[str, Any]]) -> Text:
     """Return an audit's findings as ``audit.json`` has them, layer by layer; how it was found only where none holds."""
     text = Text()

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from fedcomp.files import write_atomic
 from fedcomp.report import bounds, payloads, plots, units
+from fedcomp.report.curve import curve_plot
 from fedcomp.report.guarantee import contradictions, example_guarantee
 from fedcomp.report.load import RunFiles, load_run
 from fedcomp.report.schema import RoundRow
@@ -45,6 +46,7 @@ def render_report(run: RunFiles) -> str:
         percent=units.percent,
         duration=units.duration,
         times=units.times,
+        time=units.time,
         bits=units.bits,
         epsilon=bounds.epsilon,
         delta=bounds.delta,
@@ -60,6 +62,8 @@ def render_report(run: RunFiles) -> str:
         claims=run.claims,
         broken=[claim for claim in run.claims if not claim.holds],
         figures=_figures(run),
+        curve=run.curve if run.curve and run.curve.candidates else None,
+        curve_svg=Markup(curve_plot(run.curve) or ""),
         payloads=payloads.payloads(run),
         payload_words=payloads.WORDS,
         sections={name: list(rows) for name, rows in groupby(summary_rows(run.summary), lambda row: row.section)},

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fedcomp.errors import RunError
+from fedcomp.report.curve import Curve
 from fedcomp.report.schema import Audit, Bytes, RoundRow, Statement, Summary
 
 _Record = TypeVar("_Record", bound=BaseModel)
@@ -23,7 +24,8 @@ class RunFiles:
 
     ``config`` is the text of ``config.toml`` and ``settings`` what it says; ``rounds`` has strictly rising numbers;
     ``torn`` tells that the last line of ``metrics.jsonl`` was cut off (a kill) and left out; ``audit`` is ``None``
-    if the run was not audited, ``bytes`` if it kept no payload to break down, ``statement`` if it has none.
+    if the run was not audited, ``bytes`` if it kept no payload to break down, ``statement`` if it has none,
+    ``curve`` if no small model was sought.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class RunFiles:
     audit: Audit | None = None
     bytes: Bytes | None = None
     statement: Statement | None = None
+    curve: Curve | None = None
     torn: bool = False
 
     @property
@@ -55,7 +58,7 @@ class RunFiles:
 
 def load_run(path: str | Path) -> RunFiles:
     """Read ``config.toml``, ``metrics.jsonl``, ``summary.json`` and, where they exist, ``audit.json``, ``bytes.json``,
-    ``statement.json``.
+    ``statement.json``, ``curve.json``.
 
     Raises:
         RunError: for a file that is missing or damaged; names the file, what was expected and what came.
@@ -74,6 +77,7 @@ def load_run(path: str | Path) -> RunFiles:
         audit=_optional(Audit, path / "audit.json"),
         bytes=_optional(Bytes, path / "bytes.json"),
         statement=_optional(Statement, path / "statement.json"),
+        curve=_optional(Curve, path / "curve.json"),
         torn=torn,
     )
 

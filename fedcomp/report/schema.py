@@ -6,17 +6,19 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What every record of a file shares: frozen, strict about types."""
+
     # Unknown keys are left alone: a later version may write more than this one shows.
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=False)
 
 
-class _Refusal(_Record):
+class _Refusal(Record):
     client: str
     reason: str
 
 
-class RoundRow(_Record):
+class RoundRow(Record):
     """One line of ``metrics.jsonl``; bytes are those of this round alone, envelopes and headers included."""
 
     round: int = Field(ge=1)
@@ -33,24 +35,24 @@ class RoundRow(_Record):
     seconds: float = Field(ge=0)
 
 
-class _Clients(_Record):
+class _Clients(Record):
     population: int
     cohort: int
 
 
-class _Data(_Record):
+class _Data(Record):
     train: int
     public: int
     test: int
     dataset_id: str
 
 
-class _Accuracy(_Record):
+class _Accuracy(Record):
     global_: float = Field(alias="global")
     student: float | None = None
 
 
-class _Epsilon(_Record):
+class _Epsilon(Record):
     value: float | None = None
     delta: float | None = None
     unit: str | None = None
@@ -60,7 +62,7 @@ class _Epsilon(_Record):
     sentence: str | None = None
 
 
-class _Leak(_Record):
+class _Leak(Record):
     membership_auc: float
     tpr_at_permille: float | None = Field(None, alias="tpr_at_0.1%_fpr")
     tpr_at_percent: float | None = Field(None, alias="tpr_at_1%_fpr")
@@ -73,21 +75,21 @@ class _Leakage(_Leak):
     student: _Leak | None = None
 
 
-class _Model(_Record):
+class _Model(Record):
     parameters: int
     bytes: int
     latency_ms: float | None = None
     onnx_bytes: int | None = None
 
 
-class _Seconds(_Record):
+class _Seconds(Record):
     training: float | None = None
     student: float | None = None
     audit: float | None = None
     total: float
 
 
-class _Claim(_Record):
+class _Claim(Record):
     claim: str
     measured: str
     holds: bool
@@ -101,7 +103,7 @@ class _Claim(_Record):
         return self.verdict or ("holds" if self.holds else "does not hold")
 
 
-class Summary(_Record):
+class Summary(Record):
     """``summary.json``: a whole run in figures. Bytes are totals over all rounds, seconds are wall clock."""
 
     name: str
@@ -132,14 +134,14 @@ class Summary(_Record):
     versions: dict[str, Any] = Field(default_factory=dict)
 
 
-class _TprAtFpr(_Record):
+class _TprAtFpr(Record):
     fpr: float
     tpr: float
     low: float | None = None
     high: float | None = None
 
 
-class _Attack(_Record):
+class _Attack(Record):
     auc: float
     auc_low: float | None = None
     auc_high: float | None = None
@@ -152,34 +154,34 @@ class _Attack(_Record):
     assumptions: str | tuple[str, ...] | None = None
 
 
-class _Ledger(_Record):
+class _Ledger(Record):
     verified: bool
     entries: int
     subjects: int
     max_epsilon: float | None = None
 
 
-class _Picture(_Record):
+class _Picture(Record):
     title: str
     caption: str
     png: str = Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=2**21)
     """Base64."""
 
 
-class _Item(_Record):
+class _Item(Record):
     item: str
     answer: str
     covered: bool
 
 
-class Statement(_Record):
+class Statement(Record):
     """``statement.json``: what is claimed, in one paragraph, and published checklists answered item by item."""
 
     paragraph: str
     checklists: dict[str, tuple[_Item, ...]] = Field(default_factory=dict)
 
 
-class Audit(_Record):
+class Audit(Record):
     """``audit.json``: every claim with what was measured, attacks on the released models, and the check of the ledger.
 
     ``pictures`` show what an attacker makes of what was sent.
@@ -199,14 +201,14 @@ class Audit(_Record):
         return {name: attack for name, attack in both.items() if attack is not None}
 
 
-class StageBytes(_Record):
+class StageBytes(Record):
     """Bytes of a payload if its chain ended at ``stage``."""
 
     stage: str
     bytes: int = Field(ge=1, lt=2**63)
 
 
-class ArrayBytes(_Record):
+class ArrayBytes(Record):
     """What one array has of a payload's bytes; a fraction, because values share bytes."""
 
     array: str
@@ -214,7 +216,7 @@ class ArrayBytes(_Record):
     bytes: float = Field(ge=0, lt=2**63)
 
 
-class PayloadBytes(_Record):
+class PayloadBytes(Record):
     """Where the bytes of one payload went.
 
     ``stages`` has fp32 first and the payload as it was sent last; ``arrays`` is empty if the chain mixes values so that

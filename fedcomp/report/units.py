@@ -43,6 +43,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def time(milliseconds: float) -> str:
+    """Return a short time.
+
+    >>> time(0.0421), time(1.5), time(230.0)
+    ('42.1 µs', '1.50 ms', '230 ms')
+    """
+    return f"{1e3 * milliseconds:.3g} µs" if milliseconds < 0.9995 else f"{milliseconds:#.3g} ms".replace(". ", " ")
+
+
 def times(ratio: float) -> str:
     """Return how many times fewer (or more) bytes were sent than in fp32.
 

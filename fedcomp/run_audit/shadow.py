@@ -1,5 +1,7 @@
 """L3: membership inference with shadow models, on the global model of a run."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -8,7 +10,7 @@ from fedcomp.audit import MembershipReport
 from fedcomp.audit.finding import Finding, judged
 from fedcomp.audit.lira import LIRA_ASSUMPTIONS, lira
 from fedcomp.audit.rmia import RMIA_ASSUMPTIONS, rmia
-from fedcomp.audit.shadow_models import label_confidence, report_attack, shadow_scores
+from fedcomp.audit.shadow_models import ShadowScores, label_confidence, report_attack, shadow_scores
 from fedcomp.plan import Plan
 from fedcomp.rng import derived_seed, stream
 from fedcomp.tasks import Split
@@ -23,10 +25,17 @@ _RATE, _RATE_OF_FEATURES = 0.05, 0.5
 
 
 def shadow_attacks(plan: Plan, module: nn.Module) -> dict[str, MembershipReport]:
-    """Return what LiRA and RMIA find out about who was in the training data of ``module``.
+    """Return what LiRA and RMIA find out about who was in the training data of ``module``, by attack."""
+    return attacks_on(plan, {"global": module})["global"]
 
-    Half of the pool are rows that clients trained on, half are test rows. Shadow models are trained without privacy,
-    on random halves of the pool: the attacker has data like the clients' and does not know their noise.
+
+def attacks_on(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, dict[str, MembershipReport]]:
+    """Return what LiRA and RMIA find out from each of ``modules``, by its name and the attack's.
+
+    All face the same shadow models, of the task's own architecture: for a module of another one, such as a student,
+    that is what an attacker has who knows the task and not how the model was made smaller. Half of the pool are rows
+    that clients trained on, half are test rows. Shadow models are trained without privacy, on random halves of the
+    pool: the attacker has data like the clients' and does not know their noise.
     """
     pool, members, population = _pool(plan)
     found = shadow_scores(
@@ -38,6 +47,17 @@ def shadow_attacks(plan: Plan, module: nn.Module) -> dict[str, MembershipReport]
         population=(population.inputs, population.targets),
         rng=stream(plan.config.seed, "audit", "shadows"),
     )
+    return {name: _attacks(plan, module, found, pool, members, population) for name, module in modules.items()}
+
+
+def _attacks(
+    plan: Plan,
+    module: nn.Module,
+    found: ShadowScores,
+    pool: Split,
+    members: NDArray[np.bool_],
+    population: Split,
+) -> dict[str, MembershipReport]:
     target = label_confidence(module, pool.inputs, pool.targets)
     others = label_confidence(module, population.inputs, population.targets)
     scores = {

@@ -51,7 +51,8 @@ def audit_whole(
     if spent is None:
         return found if quick else _inverted(plan, found, say)
     say("rehearsing a round to see what clients send")
-    declared = Declared(_GREETING, frozenset({"client", "round"}), _SEALED[plan.config.privacy.mode])
+    sealed = _SEALED[plan.config.privacy.mode] | ({"width"} if any(plan.narrows) else frozenset())
+    declared = Declared(_GREETING, frozenset({"client", "round"}), sealed)
     findings = [check_replies(rehearse(plan), declared)]
     findings += audit_code(plan, QUICK if quick else FULL, spent, rounds, say)
     found = _with(found, findings)

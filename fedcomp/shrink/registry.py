@@ -6,8 +6,30 @@ from typing import Any
 
 from fedcomp.errors import ConfigError
 from fedcomp.shrink.base import Step
+from fedcomp.shrink.clustering import Clusters
+from fedcomp.shrink.distillation.recover import Distil
+from fedcomp.shrink.low_rank import LowRank
+from fedcomp.shrink.pruning.channels import Channels, TaylorChannels
+from fedcomp.shrink.pruning.heads import Heads
+from fedcomp.shrink.pruning.patterns import Blocks, NofM
+from fedcomp.shrink.pruning.recurrent import RecurrentUnits
+from fedcomp.shrink.pruning.weights import TaylorWeights, Weights
+from fedcomp.shrink.quantization_aware import QuantizationAware
 
-STEPS: dict[str, type[Step]] = {}
+STEPS: dict[str, type[Step]] = {
+    "blocks": Blocks,
+    "channels": Channels,
+    "channels-taylor": TaylorChannels,
+    "cluster": Clusters,
+    "distil": Distil,
+    "heads": Heads,
+    "low-rank": LowRank,
+    "n-of-m": NofM,
+    "quantization-aware": QuantizationAware,
+    "recurrent": RecurrentUnits,
+    "weights": Weights,
+    "weights-taylor": TaylorWeights,
+}
 """Every step by its id. A new one is a file and a line here."""
 
 

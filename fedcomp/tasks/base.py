@@ -181,6 +181,11 @@ class ArrayTask(Task):
         return Split(inputs, targets.astype(np.int64), inputs)
 
 
+def model_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return rows as a module takes them: numbers as float32, tokens as int64."""
+    return np.asarray(rows, np.float32 if np.issubdtype(rows.dtype, np.floating) else np.int64)
+
+
 def rows_digest(inputs: NDArray[Any], targets: NDArray[Any]) -> str:
     """Return 16 hex digits of a SHA-256 over shapes, dtypes and values of the rows."""
     state = hashlib.sha256()

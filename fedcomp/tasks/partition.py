@@ -56,6 +56,10 @@ def partition(
         raise ConfigError(
             [f"clients.population: expected at most {len(targets)}, one row for each client, got {num_clients}"]
         )
+    if kind == "dirichlet" and targets.ndim > 1:
+        raise ConfigError(
+            ["data.partition: expected iid or task, since the task's targets are sequences, got dirichlet"]
+        )
     seed = int(rng.integers(2**31))
     if kind == "iid":
         shares = _iid(len(targets), num_clients, seed)

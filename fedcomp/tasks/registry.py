@@ -10,11 +10,34 @@ from fedcomp.tasks.base import Task
 from fedcomp.tasks.digits import digits
 from fedcomp.tasks.fashion_mnist import FashionMnist
 
+
+def _later(module: str, name: str, *arguments: str) -> Callable[[bool], Task]:
+    """Return what makes a task with ``name`` of ``fedcomp.tasks.module``, imported only when it is asked for."""
+
+    def make(download: bool) -> Task:
+        task: Task = getattr(importlib.import_module(f"fedcomp.tasks.{module}"), name)(*arguments, download)
+        return task
+
+    return make
+
+
 TASKS: dict[str, Callable[[bool], Task]] = {
     "digits": lambda _download: digits(),
     "fashion-mnist-cnn": lambda download: FashionMnist("cnn", download),
+    "fashion-mnist-mobilenet": _later("fashion_mobile", "FashionMobile", "mobilenet"),
     "fashion-mnist-pooled": lambda download: FashionMnist("pooled", download),
+    "fashion-mnist-resnet": _later("fashion_mobile", "FashionMobile", "resnet"),
     "fashion-mnist-scattering": lambda download: FashionMnist("linear", download),
+    "health-sensors": _later("sensors", "watch_exercises"),
+    "medical-nodules": _later("medical", "LungNodules"),
+    "risk-credit": _later("risk", "credit"),
+    "risk-loans": _later("risk", "loans"),
+    "speech-initials-gru": _later("speech", "Speech", "initial", "gru"),
+    "speech-tones-ds-cnn": _later("speech", "Speech", "tone", "ds-cnn"),
+    "speech-tones-linear": _later("speech", "Speech", "tone", "linear"),
+    "translation": _later("translation", "Translation", "bible"),
+    "translation-short": _later("translation", "Translation", "programs"),
+    "typefaces": _later("glyphs", "Typefaces"),
 }
 """Registered name to a function that makes the task; its argument says whether missing data may be downloaded."""
 

@@ -14,6 +14,7 @@ from fedcomp.errors import DataError
 from fedcomp.tasks.base import Split
 from fedcomp.training.batches import gather
 from fedcomp.training.model_state import get_arrays
+from fedcomp.training.precision import in_precision
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -41,6 +42,7 @@ def train_plain(
     local_steps: int | None = None,
     local_epochs: int | None = None,
     momentum: float = 0.0,
+    precision: str = "float32",
 ) -> TrainResult:
     """Train ``module`` in place on ``split`` by SGD, and return the update.
 
@@ -60,8 +62,10 @@ def train_plain(
         local_steps: number of steps, over as many epochs as that takes; give this or ``local_epochs``.
         local_epochs: number of passes over the split.
         momentum: share of the last step's velocity that is kept, in [0, 1).
+        precision: what the model multiplies in, ``float32`` or ``bfloat16``; loss, weights and update are float32.
 
     Raises:
+        ConfigError: for a precision that there is not.
         DataError: if the split has no rows.
         ValueError: if neither or both of ``local_steps`` and ``local_epochs`` are given, or a value is out of range.
     """
@@ -71,10 +75,10 @@ def train_plain(
     velocity = [torch.zeros_like(parameter) for parameter in parameters] if momentum else []
     total = 0.0
     module.train()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), in_precision(module, precision) as forward:
         torch.default_generator.manual_seed(int(rng.integers(2**63)))
         for rows in _batches(len(split), batch_size, steps, rng):
-            batch_loss = loss(module(gather(split.inputs, rows)), gather(split.targets, rows)).mean()
+            batch_loss = loss(forward(gather(split.inputs, rows)), gather(split.targets, rows)).mean()
             gradients = torch.autograd.grad(batch_loss, parameters, allow_unused=True, materialize_grads=True)
             total += batch_loss.item()
             _descend(parameters, gradients, velocity, learning_rate, momentum)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from contracts import aggregator_suite as suite
-from fedcomp.aggregation import AggregationError, Aggregator, ExampleWeightedMean, UniformMean
+from fedcomp.aggregation import AggregationError, Aggregator, ExampleWeightedMean, UniformMean, WidthMean
 from fedcomp.arrays import Array, Arrays, ArraysError, check_alike
 
-AGGREGATORS = [UniformMean(), ExampleWeightedMean()]
+AGGREGATORS = [UniformMean(), ExampleWeightedMean(), WidthMean(())]
 SHAPES = {"scalar": (), "vector": (3,), "matrix": (2, 2), "empty": (0, 4)}
 DTYPES = {"scalar": np.float32, "vector": np.float32, "matrix": np.float64, "empty": np.float16}
 

@@ -5,7 +5,9 @@ import pytest
 from torch import nn
 
 from contracts import task_suite as suite
+from fedcomp.errors import DataError
 from fedcomp.tasks import ArrayTask, load_task
+from fedcomp.tasks.fetch import cache_directory
 from fedcomp.tasks.registry import TASKS
 from tasks.idx_files import write_fashion_mnist
 
@@ -24,6 +26,11 @@ def machine(tmp_path_factory):
     root = tmp_path_factory.mktemp("machine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDCOMP_DATA", str(write_fashion_mnist(root / "data")))
+        others = root / "cache" / "fedcomp"
+        others.mkdir(parents=True)
+        for place in cache_directory().glob("*"):  # what else is there may be read, but no features of made images kept
+            if place.name not in ("fashion-mnist", "features"):
+                (others / place.name).symlink_to(place)
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         yield root
 
@@ -34,7 +41,10 @@ def make(name):
 
 @pytest.fixture(scope="module", params=[*TASKS, "own"])
 def task(request, machine):
-    return make(request.param)
+    try:
+        return make(request.param)
+    except DataError as missing:
+        pytest.skip(str(missing))
 
 
 def test_splits(task):

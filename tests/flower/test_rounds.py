@@ -41,6 +41,15 @@ CONFIGS = {
     "reference": tiny(uplink=[{"id": "delta"}, {"id": "float16"}]),
     "importance": tiny(uplink=[{"id": "importance-topk", "density": 0.1}, {"id": "rans"}]),
     "open": tiny(envelope={"enabled": False}),
+    "widths": tiny(clients={"population": 4, "widths": [1.0, 0.5, 0.25]}),
+    "no client is whole": tiny(clients={"population": 3, "widths": [0.5, 0.25]}, server={"momentum": 0.5}),
+    "widths and weights": tiny(
+        rounds=5,
+        clients={"population": 6, "cohort": 2, "sampling": "fixed", "widths": [0.25, 1.0]},
+        data={"partition": "dirichlet", "alpha": 1.0},
+        server={"weighting": "examples", "release": "each"},
+        uplink=[{"id": "feedback", "decay": 1.0}, {"id": "delta"}, {"id": "topk", "density": 0.2}, {"id": "rans"}],
+    ),
 }
 
 

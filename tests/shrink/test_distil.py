@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from fedcomp.shrink import distil
-from fedcomp.shrink.distil import distillation_loss, image_versions
 from fedcomp.tasks.base import Split
 
 WEIGHT = np.random.default_rng(9).standard_normal((8, 3)).astype(np.float32)
@@ -90,47 +89,6 @@ def test_teacher_is_asked_once_a_version():
 def test_there_is_no_way_to_hand_it_private_rows():
     splits = [name for name, parameter in inspect.signature(distil).parameters.items() if parameter.annotation is Split]
     assert splits == ["public"]
-
-
-def test_versions_are_shifts_and_every_second_of_them_is_mixed():
-    images = np.random.default_rng(0).random((40, 2, 9, 9)).astype(np.float16)
-    first, second, third = image_versions(images, 3, np.random.default_rng(1))
-    np.testing.assert_array_equal(first, images.astype(np.float32))
-    assert first.dtype == second.dtype == third.dtype == np.float32
-    found = {shift_of(before, after) for before, after in zip(first, second, strict=True)}
-    assert None not in found
-    assert found == {(down, right) for down in range(3) for right in range(3)}
-    assert {shift_of(before, after) for before, after in zip(first, third, strict=True)} == {None}
-
-
-def shift_of(image: np.ndarray, version: np.ndarray) -> tuple[int, int] | None:
-    """Return by how much the inner part was moved, or None if it is no shift of the image."""
-    for down in range(3):
-        for right in range(3):
-            if np.array_equal(image[:, down : down + 7, right : right + 7], version[:, 1:-1, 1:-1]):
-                return down, right
-    return None
-
-
-def test_rows_that_are_not_images_have_one_version():
-    assert len(image_versions(rows().raw, 4, np.random.default_rng(0))) == 1
-
-
-def test_loss_is_zero_at_the_teacher_and_its_gradient_keeps_its_size():
-    logits = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 0.2]])
-    assert float(distillation_loss(logits, logits, 3.0)) == pytest.approx(0.0, abs=1e-6)
-    sizes = []
-    for temperature in (50.0, 100.0):
-        outputs = torch.zeros(2, 3, requires_grad=True)
-        distillation_loss(outputs, logits, temperature).backward()
-        sizes.append(float(outputs.grad.norm()))
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
-
-
-def test_loss_by_hand():
-    student_logits, teacher_logits = torch.tensor([[0.0, 0.0]]), torch.tensor([[2 * np.log(3.0), 0.0]])
-    expected = 4 * (0.75 * np.log(0.75 / 0.5) + 0.25 * np.log(0.25 / 0.5))
-    assert float(distillation_loss(student_logits, teacher_logits, 2.0)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

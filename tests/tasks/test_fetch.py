@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from fedcomp.errors import DataError
-from fedcomp.tasks import fetch as module
 from fedcomp.tasks.fetch import DebianData, cache_directory, fetch, locate
 
 FILES = ("a.gz", "b.gz")
@@ -64,7 +63,7 @@ class Apt:
 
 def test_fetch_fills_the_cache_and_leaves_nothing_else(data, monkeypatch):
     apt = Apt(data)
-    monkeypatch.setattr(module.subprocess, "run", apt)
+    monkeypatch.setattr(subprocess, "run", apt)
     assert fetch(data) == cache_directory() / "things"
     assert sorted(path.name for path in cache_directory().iterdir()) == ["things"]
     calls = len(apt.calls)
@@ -72,9 +71,16 @@ def test_fetch_fills_the_cache_and_leaves_nothing_else(data, monkeypatch):
     assert len(apt.calls) == calls  # a second time nothing is downloaded
 
 
+def test_files_of_the_same_package_that_another_task_brought_stay_in_the_cache(data, monkeypatch):
+    fill(cache_directory() / "things", ("c.gz",))
+    monkeypatch.setattr(subprocess, "run", Apt(data))
+    assert fetch(data) == cache_directory() / "things"
+    assert sorted(path.name for path in (cache_directory() / "things").iterdir()) == [*FILES, "c.gz"]
+
+
 def test_fetch_makes_its_own_package_list_where_the_machine_has_none(data, monkeypatch):
     apt = Apt(data, unlisted=True)
-    monkeypatch.setattr(module.subprocess, "run", apt)
+    monkeypatch.setattr(subprocess, "run", apt)
     fetch(data)
     assert [words[-1] for words in apt.calls[:3]] == ["dataset-things", "update", "dataset-things"]
     state = next(word for word in apt.calls[1] if word.startswith("Dir::State="))
@@ -83,7 +89,7 @@ def test_fetch_makes_its_own_package_list_where_the_machine_has_none(data, monke
 
 @pytest.mark.parametrize("broken", ["download", "update", "dpkg"])
 def test_a_command_that_fails_is_named_with_what_it_said(data, monkeypatch, broken):
-    monkeypatch.setattr(module.subprocess, "run", Apt(data, broken=(broken,), unlisted=True))
+    monkeypatch.setattr(subprocess, "run", Apt(data, broken=(broken,), unlisted=True))
     with pytest.raises(DataError, match=rf"`.*{broken}.*` failed with exit code 100: E: Unable to locate package"):
         fetch(data)
     assert list(cache_directory().iterdir()) == []

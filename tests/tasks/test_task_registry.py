@@ -2,8 +2,10 @@ import sys
 
 import pytest
 
-from fedcomp.errors import ConfigError
+from fedcomp.errors import ConfigError, DataError
 from fedcomp.tasks import load_task
+from fedcomp.tasks.registry import TASKS
+from fedcomp.tasks.sources.python_package import WheelData
 
 MODULE = """
 import numpy as np
@@ -42,7 +44,7 @@ def test_a_users_own_task_is_imported_from_the_current_directory():
     [
         (
             "mnist",
-            r"expected one of digits, fashion-mnist-cnn, fashion-mnist-pooled, .*, or module:function, got 'mnist'",
+            r"expected one of digits, fashion-mnist-cnn, .*, typefaces, or module:function, got 'mnist'",
         ),
         ("users_tasks:", "or module:function, got 'users_tasks:'"),
         (":blobs", "or module:function, got ':blobs'"),
@@ -56,3 +58,14 @@ def test_a_users_own_task_is_imported_from_the_current_directory():
 def test_a_name_that_gives_no_task_is_refused(name, message):
     with pytest.raises(ConfigError, match=message):
         load_task(name)
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_registered_name_is_its_tasks_or_says_what_brings_its_data(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(WheelData, "installed", lambda data: None)
+    try:
+        answer = load_task(name).name
+    except DataError as missing:
+        answer = str(missing)
+    assert answer == name or "run `" in answer

@@ -1,8 +1,4 @@
-"""The plan of a run: which task, codecs, order, noise and aggregator, checked to fit before round 1.
-
-Server and clients build equal plans from one config and compare digests. Every problem is found here and reported at
-once; after a plan exists, nothing about the order of a round is decided anywhere else.
-"""
+"""What a plan is, and what follows from it: models, shares of the data, accounts, epsilons."""
 
 import functools
 from collections.abc import Callable
@@ -11,18 +7,20 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from fedcomp import terms, training
-from fedcomp.aggregation import ExampleWeightedMean, PrivateSum, UniformMean
-from fedcomp.arrays import Array, digest
-from fedcomp.codecs import Codec, codec_from_config
-from fedcomp.codecs.modes import stages_that_do_not_fit
-from fedcomp.config import CodecSpec, Config, config_from_json
-from fedcomp.errors import ConfigError, FedcompError
-from fedcomp.order import Order, check_order, sound_order
+from fedcomp.aggregation import PrivateSum, UniformMean, WidthMean
+from fedcomp.arrays import Array, Arrays, digest
+from fedcomp.codecs import Codec
+from fedcomp.config import Config
+from fedcomp.errors import ConfigError
+from fedcomp.order import Order
+from fedcomp.plan.narrow import Narrow
 from fedcomp.privacy import Budget, DpEvent, PrivacySpent, epsilon, epsilon_schedule
 from fedcomp.rng import derived_seed, stream
-from fedcomp.tasks import Split, Task, load_task
+from fedcomp.shrink.zeros import Masks, keep_zeros, masked, masks_of
+from fedcomp.tasks import Split, Task
 from fedcomp.tasks.partition import partition, split_public
 
 Rows = NDArray[np.int64]
@@ -38,7 +36,9 @@ class Plan:
     uplink: Codec
     downlink: Codec
     order: Order
-    aggregator: UniformMean | PrivateSum
+    aggregator: UniformMean | PrivateSum | WidthMean
+    narrows: tuple[Narrow | None, ...] = ()
+    """For each entry of ``clients.widths`` the narrower model, None where it is the whole one; empty without any."""
 
     def digest(self) -> str:
         """Return what server and client compare: a SHA-256 over everything that can change a result, as hex."""
@@ -117,6 +117,43 @@ class Plan:
         """Return the seed of the initial weights."""
         return derived_seed(self.config.seed, "model") % 2**31
 
+    def width_of(self, client: int) -> int | None:
+        """Return which entry of ``clients.widths`` is client number ``client``'s; None where all train the whole."""
+        return client % len(self.narrows) if self.narrows else None
+
+    def narrow_of(self, width: int | None) -> Narrow | None:
+        """Return the narrower model of an entry of ``clients.widths``; None for the whole one.
+
+        Raises:
+            ConfigError: if there is no such entry.
+        """
+        if width is not None and not 0 <= width < len(self.narrows):
+            raise ConfigError([f"clients.widths: expected one of {len(self.narrows)} entries, got number {width}"])
+        return None if width is None else self.narrows[width]
+
+    def client_module(self, client: int) -> nn.Module:
+        """Return the module that client number ``client`` trains; its weights are to be set."""
+        narrow = self.narrow_of(self.width_of(client))
+        module = self.task.model(self.model_seed()) if narrow is None else narrow.module()
+        return keep_zeros(module, self._client_masks(client))
+
+    @cached_property
+    def masks(self) -> Masks:
+        """Where weights are left that a step of ``teacher.steps`` has thinned out; the others stay zero in all rounds.
+
+        Decided once, by version 0, which follows from the teacher's file.
+        """
+        teacher = self.config.teacher
+        return masks_of(self.initial_model()) if teacher is not None and teacher.student == "pruned" else {}
+
+    def thinned(self, update: Arrays, client: int | None = None) -> dict[str, Array]:
+        """Return an update of the whole model, or of what ``client`` trains, without what it adds to such weights."""
+        return masked(update, self.masks if client is None else self._client_masks(client))
+
+    def _client_masks(self, client: int) -> Masks:
+        narrow = self.narrow_of(self.width_of(client))
+        return self.masks if narrow is None else narrow.slices.take(self.masks)
+
     def check_shares(self) -> None:
         """Refuse a split in which a client whose examples are protected holds fewer rows than an expected batch.
 
@@ -163,125 +200,3 @@ class Plan:
         numbers = range(1, self.config.rounds + 1)
         spent = epsilon_schedule(self.round_event, numbers, self.config.privacy.delta)
         return tuple(value.epsilon for value in spent)
-
-
-def make_plan(config: Config) -> Plan:
-    """Return the plan of ``config``.
-
-    Raises:
-        ConfigError: with every reason why it cannot be run, before anything is trained.
-    """
-    problems: list[str] = [*_training_problems(config), *_client_problems(config), *terms.problems(config)]
-    uplink, downlink = _codec(config.uplink, "uplink", problems), _codec(config.downlink, "downlink", problems)
-    task = _task(config, problems)
-    if problems or uplink is None or downlink is None or task is None:
-        raise ConfigError(problems)
-    mode = config.privacy.mode
-    problems.extend(terms.noise_problems(config))
-    problems.extend(f"uplink: {problem}" for problem in stages_that_do_not_fit(uplink, mode))
-    problems.extend(f"downlink: {problem}" for problem in stages_that_do_not_fit(downlink, mode, downlink=True))
-    if mode == "central" and config.privacy.unit == "example" and not uplink.lossless:
-        problems.append(
-            "uplink: expected no stage under mode central with unit example (a lossy sum of clipped gradients may move "
-            "by more than the bound, and the server cannot clip examples again), got some"
-        )
-    order = _order(config, uplink, problems)
-    if problems:
-        raise ConfigError(problems)
-    resolved = _resolve(config)
-    return Plan(resolved, task, uplink, downlink, order, _aggregator(resolved))
-
-
-def _aggregator(config: Config) -> UniformMean | PrivateSum:
-    if config.privacy.mode == "central":
-        mechanism, factor = terms.server_mechanism(config), terms.server_factor(config)
-        return PrivateSum(mechanism, factor, clips=not terms.by_example(config))
-    return ExampleWeightedMean() if config.server.weighting == "examples" else UniformMean()
-
-
-@functools.lru_cache(maxsize=4)
-def plan_from_json(config_json: str) -> Plan:
-    """Return the plan of a config that came as JSON; kept, because a client gets the same one every round.
-
-    Raises:
-        ConfigError: as ``make_plan``; also for a text that is no JSON.
-    """
-    return make_plan(config_from_json(config_json))
-
-
-def _training_problems(config: Config) -> list[str]:
-    settings, problems = config.training, []
-    if settings.local_steps is not None and settings.local_epochs is not None:
-        problems.append("training.local_epochs: expected either local_steps or local_epochs, got both")
-    if config.privacy.mode != "none" and config.server.upload_seconds is not None:
-        problems.append(
-            f"server.upload_seconds: expected none under mode {config.privacy.mode} (how long a client trains tells "
-            f"how many examples it holds; give clients.uplink_bytes), got {config.server.upload_seconds:g}"
-        )
-    if config.student.enabled and not config.data.public_examples:
-        problems.append("data.public_examples: expected some for the student to be distilled on, got 0")
-    return problems
-
-
-def _client_problems(config: Config) -> list[str]:
-    clients = config.clients
-    if clients.sampling == "all" and clients.cohort not in (None, clients.population):
-        return [f"clients.cohort: expected nothing, or sampling = 'fixed' or 'bernoulli', got {clients.cohort}"]
-    if clients.sampling != "all" and clients.cohort is None:
-        return [f"clients.cohort: expected a number of clients with sampling = {clients.sampling!r}, got none"]
-    if clients.cohort is not None and clients.cohort > clients.population:
-        return [f"clients.cohort: expected at most the population of {clients.population}, got {clients.cohort}"]
-    return []
-
-
-def _codec(spec: list[CodecSpec], key: str, problems: list[str]) -> Codec | None:
-    try:
-        return codec_from_config(spec)
-    except ConfigError as error:
-        problems.extend(f"{key}{problem}" for problem in error.problems)
-        return None
-
-
-def _task(config: Config, problems: list[str]) -> Task | None:
-    try:
-        task = _loaded(config.task)
-        if terms.by_example(config):
-            training.check_private_model(task.model(0))
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return None
-    except FedcompError as error:
-        if error.exit_code != ConfigError.exit_code:
-            raise
-        problems.append(f"task: {error}")
-        return None
-    return task
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded(name: str) -> Task:
-    # plans of one process share a task, and with it the rows that it holds in memory
-    return load_task(name)
-
-
-def _order(config: Config, uplink: Codec, problems: list[str]) -> Order:
-    order = sound_order(
-        config.privacy.mode,
-        sealed=config.envelope.enabled,
-        data_dependent_codec=uplink.data_dependent,
-        weighted=config.server.weighting == "examples",
-    )
-    problems.extend(
-        f"privacy.mode {config.privacy.mode}: {reason}" for reason in check_order(config.privacy.mode, order)
-    )
-    return order
-
-
-def _resolve(config: Config) -> Config:
-    """Write out what follows from the config, so that server and clients need not compute it alike."""
-    steps = config.training
-    if steps.local_steps is None and steps.local_epochs is None:
-        passes = {"local_steps": 1} if terms.by_example(config) else {"local_epochs": 1}
-        config = config.model_copy(update={"training": steps.model_copy(update=passes)})
-    noise = {"noise_multiplier": terms.noise_multiplier(config)}
-    return config.model_copy(update={"privacy": config.privacy.model_copy(update=noise)})

@@ -1,9 +1,4 @@
-"""The command line: reads what the user asks, calls the library, shows what came of it. No logic.
-
-Exit codes: 0 done; 1 an audit found a claim that does not hold; 2 the config or the command is wrong; 3 data is
-missing; 4 files (a run that exists, a full disk, keys); 5 the privacy budget is spent; 6 the run could not finish;
-130 interrupted.
-"""
+"""Commands over runs: simulate, resume, plan, audit, report; and those over codecs and keys."""
 
 import json
 import sys
@@ -17,40 +12,15 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from fedcomp.errors import ConfigError, FedcompError
+from fedcomp.cli.options import AsJson, ConfigPath, RunPath, Settings, print_json
+from fedcomp.errors import ConfigError
 from fedcomp.observer import Observer
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+runs = typer.Typer()
 keys = typer.Typer(no_args_is_help=True, help="Keys of clients and server.")
-app.add_typer(keys, name="keys")
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as those in configs/.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, such as runs/demo.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. rounds=5.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-def main() -> None:
-    """Run the command line; every error that a user can cause is a sentence on stderr and an exit code."""
-    problems = Console(stderr=True, soft_wrap=True)
-    try:
-        app()
-    except ConfigError as error:
-        for problem in error.problems:
-            problems.print(Text(f"error: {problem}"))
-        sys.exit(error.exit_code)
-    except FedcompError as error:
-        problems.print(Text(f"error: {error}"))
-        sys.exit(error.exit_code)
-    except OSError as error:
-        problems.print(Text(f"error: {error.strerror or error}: {error.filename or 'disk'}"))
-        sys.exit(4)
-    except KeyboardInterrupt:
-        problems.print(Text("interrupted; `fedcomp resume RUN` goes on after the last finished round"))
-        sys.exit(130)
-
-
-@app.command()
+@runs.command()
 def simulate(
     config: ConfigPath,
     settings: Settings = None,
@@ -74,7 +44,7 @@ def simulate(
     _show_result(result.path, result.summary, as_json)
 
 
-@app.command()
+@runs.command()
 def resume(run: RunPath, as_json: AsJson = False) -> None:
     """Go on with a run where it stopped."""
     from fedcomp import simulation
@@ -86,7 +56,7 @@ def resume(run: RunPath, as_json: AsJson = False) -> None:
     _show_result(result.path, result.summary, as_json)
 
 
-@app.command()
+@runs.command()
 def plan(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
     """Show what a run will cost before it runs: epsilon, noise, bytes, memory."""
     from fedcomp.forecast import forecast
@@ -94,7 +64,7 @@ def plan(config: ConfigPath, settings: Settings = None, as_json: AsJson = False)
 
     facts = forecast(make_plan(_load(config, settings)))
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts.items():
@@ -102,7 +72,7 @@ def plan(config: ConfigPath, settings: Settings = None, as_json: AsJson = False)
     Console().print(table)
 
 
-@app.command()
+@runs.command()
 def audit(
     run: RunPath,
     quick: Annotated[
@@ -116,7 +86,7 @@ def audit(
     does not hold."""
     findings = _audit_file(run, delta, anchor) if run.is_file() else _audit_run(run, quick, as_json)
     if as_json:
-        _print_json({"claims": [finding.to_json() for finding in findings]})
+        print_json({"claims": [finding.to_json() for finding in findings]})
     else:
         from fedcomp.report.console import findings_text
 
@@ -142,7 +112,7 @@ def _audit_run(run: Path, quick: bool, as_json: bool) -> Any:
         return simulation.audit(run, quick=quick, observer=progress)
 
 
-@app.command()
+@runs.command()
 def report(
     run: RunPath,
     against: Annotated[Path | None, typer.Option(metavar="OTHER", help="Print this run beside another.")] = None,
@@ -166,28 +136,13 @@ def report(
     Console(stderr=True).print(Text(f"report: {page}"))
 
 
-@app.command()
-def export(
-    run: RunPath,
-    to: Annotated[str, typer.Option(help="Format of the small model: onnx.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file; RUN/student.onnx if left out.")] = None,
-) -> None:
-    """Export the small model of a finished run."""
-    from fedcomp.outcome import export_student
-
-    if to != "onnx":
-        raise ConfigError([f"--to: expected onnx, got {to}"])
-    path = export_student(run, out or run / "student.onnx")
-    Console().print(Text(f"wrote {path} ({path.stat().st_size:,} bytes)"))
-
-
-@app.command()
+@runs.command()
 def codecs(as_json: AsJson = False) -> None:
     """List the stages of codecs: options, bias, error bound and the privacy modes that admit them."""
     from fedcomp.codecs import describe_codecs
 
     if as_json:
-        _print_json({"codecs": [_stage(info) for info in describe_codecs()]})
+        print_json({"codecs": [_stage(info) for info in describe_codecs()]})
         return
     table = Table(Column("id", no_wrap=True), "what it does", "what it is", box=None, pad_edge=False)
     for info in describe_codecs():
@@ -259,7 +214,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _show_result(path: Path, summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     from fedcomp.report.console import summary_table
 
@@ -295,7 +250,3 @@ def _in_words(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
-
-
-def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, indent=2) + "\n")

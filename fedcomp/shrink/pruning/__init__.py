@@ -1,0 +1,1 @@
+"""Steps that take away whole channels, units and heads, or single weights."""
