@@ -187,6 +187,19 @@ def test_o06_a_batch_that_is_left_half_way_goes_into_the_next():
         assert np.linalg.norm(after) == pytest.approx(8 * bound, rel=1e-3)
 
 
+def test_o06_workers_that_read_ahead_leave_flags_behind_that_skip_later_steps():
+    split = rows(1).take(np.zeros(8, np.int64))
+    theirs = opacus(linear(), 8, 8, noise_multiplier=0.0, max_grad_norm=0.1, poisson_sampling=False)
+    ahead = DataLoader(theirs.loader.dataset, batch_size=8, num_workers=1)
+    with BatchMemoryManager(data_loader=ahead, max_physical_batch_size=2, optimizer=theirs.optimizer) as parts:
+        next(iter(parts))
+    # one flag for the batch that was taken, and those of batches that a worker had only read ahead
+    flags = list(theirs.optimizer._step_skip_queue)
+    assert flags[:3] == [True, True, True]
+    assert len(flags) > 1
+    # ours reads no batch before it is used, and keeps nothing between two calls: see the test above
+
+
 def test_o07_one_row_that_is_not_finite_poisons_every_parameter():
     split = rows()
     poisoned = split.inputs.copy()

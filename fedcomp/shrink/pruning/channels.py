@@ -50,7 +50,8 @@ class Channels(Step):
         """Return a copy with narrower layers; see ``Step.apply``.
 
         Raises:
-            ShrinkError: for a model with recurrent layers or heads, or without channels to lose.
+            ShrinkError: for a model with recurrent layers or heads, or without channels to lose; or if Torch-Pruning is
+                not installed.
         """
         example = example_of(material.inputs.shape[1:], material.inputs.dtype)
         groups = channel_groups(module, example)
