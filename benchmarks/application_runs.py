@@ -73,10 +73,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done: passes over the public rows after each cut, rounds of timing, and whether LiRA is carried out
+    """How much is done: steps of training after each cut, rounds of timing, and whether LiRA is carried out
     (16 models of the dense architecture are trained for it)."""
 
-    epochs: int
+    steps: int
     rounds: int
     shadows: bool
 
@@ -86,7 +86,7 @@ def carry_out(case: Application, seed: int, folder: Path, effort: Effort) -> Row
     run = folder / f"{case.config}-{seed}"
     config = case.at(seed)
     summary = _summary(run, config)
-    wish = Wish(Target(accuracy_loss=case.loss), "any", epochs=effort.epochs, timing=Timing(rounds=effort.rounds))
+    wish = Wish(Target(accuracy_loss=case.loss), "any", steps=effort.steps, timing=Timing(rounds=effort.rounds))
     with single_thread():
         found = export_run(run, wish, say=lambda text: sys.stderr.write(f"{case.name}, seed {seed}: {text}\n"))
         return _row(case, seed, make_plan(config), found, summary, effort)

@@ -28,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[case.name for case in APPLICATIONS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, help="where runs are kept; a temporary one if left out")
-    parser.add_argument("--epochs", type=int, default=15, help="passes over the public rows after each cut")
+    parser.add_argument("--steps", type=int, default=1500, help="steps of training after each cut")
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds of timing")
     parser.add_argument("--shadows", action="store_true", help="carry out LiRA and RMIA too, with 16 shadow models")
     parser.add_argument("--json", type=Path, help="write everything that was measured there")
     options = parser.parse_args(arguments)
-    effort = Effort(options.epochs, options.rounds, options.shadows)
+    effort = Effort(options.steps, options.rounds, options.shadows)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         rows: dict[str, list[Row]] = {}

@@ -24,7 +24,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Without --target the file (RUN/student.onnx), else the folder (RUN/small).")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the rows after each cut.")] = 15,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training after each cut.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Rows a batch when time is taken.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads when time is taken.")] = 1,
     private_rows: Annotated[
@@ -38,11 +38,11 @@ def export(
         return
     from fedcomp.export.search import Timing
     from fedcomp.export.story import Wish, export_run
-    from fedcomp.export.target import parse_target
+    from fedcomp.export.target import frontier, parse_target
     from fedcomp.report import write_report
 
     runtime = {"onnx": "onnxruntime"}.get(to, to)
-    wish = Wish(parse_target(target), runtime, epochs=epochs, timing=Timing(batch, threads), private_rows=private_rows)
+    wish = Wish(parse_target(target), runtime, steps=steps, timing=Timing(batch, threads), private_rows=private_rows)
     console = Console(stderr=True, quiet=as_json)
     found = export_run(run, wish, out, lambda text: console.print(Text(text)))
     write_report(run)
@@ -51,8 +51,11 @@ def export(
         return
     from fedcomp.report.console import candidates_table
 
-    Console().print(candidates_table([each.to_json() for each in found.candidates], found.choice.chosen.name))
-    Console().print(Text(f"\nwrote {found.model} ({found.model.stat().st_size:,} bytes): {found.choice.why}"))
+    best = {each.name for each in frontier(found.candidates)}
+    rows = [each.to_json() | {"best": each.name in best} for each in found.candidates]
+    Console().print(candidates_table(rows, found.choice.chosen.name))
+    said = f"wrote {found.model} ({found.model.stat().st_size:,} bytes): {found.choice.why}"
+    Console().print(Text(f"\n{said}\nall {len(rows)} candidates: {run / 'curve.json'}"), soft_wrap=True)
 
 
 def _export_student(run: Path, to: str, out: Path | None) -> None:

@@ -128,7 +128,7 @@ def measure(
     rows, targets = np.asarray(ground.judged.inputs), ground.judged.targets
     scores = {built.name: right_rows(_answers(built.program, rows), targets, ground.metric) for built in candidates}
     dense = right_rows(_answers(baseline, rows), targets, ground.metric)
-    batch = np.ascontiguousarray(model_rows(rows[: timing.batch]))
+    batch = np.ascontiguousarray(model_rows(rows[np.arange(timing.batch) % len(rows)]))
     eager = eager_program(ground.origins["dense"])
     programs = {BASELINE: baseline, EAGER: eager} | {built.name: built.program for built in candidates}
     runs = {name: _bound(program, batch) for name, program in programs.items()}

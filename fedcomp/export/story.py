@@ -1,5 +1,6 @@
 """The small model of a finished run: candidates made, measured, one chosen, and written with its manifest."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,13 +21,13 @@ from fedcomp.rng import stream
 from fedcomp.run_files import RunDirectory
 from fedcomp.runtimes.base import Runtime
 from fedcomp.runtimes.registry import RUNTIMES
-from fedcomp.shrink.base import DataTouched, Material
+from fedcomp.shrink.base import DataTouched, Material, Step
 from fedcomp.shrink.registry import step_from_config
 from fedcomp.tasks import Split
 
-FAST_FORMATS = ("fp32", "int8-static", "int8-dynamic")
-"""Number formats that can be faster than fp32; the others are smaller files and no faster."""
-_FEWEST_ROWS = 40
+FAST_FORMATS = ("fp32", "int8-static", "int8-dynamic", "int4-weight")
+"""Number formats that are tried for speed; the others are tried where a small file is asked for."""
+_FEWEST_ROWS, _BATCH = 40, 32
 _LARGEST_ERROR = 0.5  # a file whose outputs are further from its module's than that computes something else
 
 
@@ -34,14 +35,14 @@ _LARGEST_ERROR = 0.5  # a file whose outputs are further from its module's than 
 class Wish:
     """What the user asks of an export.
 
-    ``runtime`` is a runtime's name or ``any``; ``ratios`` are the shares that are cut; ``epochs`` passes over the rows
+    ``runtime`` is a runtime's name or ``any``; ``ratios`` are the shares that are cut; ``steps`` of training
     follow each cut; ``private_rows`` lets the clients' rows be read where no privacy is claimed.
     """
 
     target: Target
     runtime: str = "onnxruntime"
     ratios: tuple[float, ...] = RATIOS
-    epochs: int = 15
+    steps: int = 1500
     timing: Timing = field(default_factory=Timing)
     private_rows: bool = False
 
@@ -76,7 +77,7 @@ def export_run(path: Path, wish: Wish, out: Path | None = None, say: Callable[[s
     runtimes = _runtimes(wish.runtime)
     ground = _ground(plan, path, wish)
     rng = stream(plan.config.seed, "export")
-    recovery = step_from_config({"id": "distil", "epochs": wish.epochs})
+    recovery = _recovery(ground.material, wish.steps, plan.task.padding)
     recipes = recipes_for(ground.origins["dense"], recovery, wish.ratios, student="student" in ground.origins)
     made = make_modules(ground, recipes, rng, say)
     rows = np.asarray(ground.material.inputs[:512])
@@ -94,12 +95,20 @@ def export_run(path: Path, wish: Wish, out: Path | None = None, say: Callable[[s
     writer.curve(
         wish.target.sentence(), measured, None, seconds
     )  # if none keeps the target, the curve says by how much
-    choice = choose(measured, wish.target)
+    choice = choose(measured, wish.target, ground.judged_data)
     writer.curve(wish.target.sentence(), measured, choice, seconds)
     chosen = next(each for each in built if each.name == choice.chosen.name)
     folder = out or path / "small"
     model = writer.model(folder, choice, chosen)
     return Exported(folder, model, choice, tuple(measured), chosen, ground.origins["dense"])
+
+
+def _recovery(material: Material, steps: int, padding: int) -> Step:
+    """Return what lets a model that was cut learn from the dense one again: as long, however few rows there are."""
+    epochs = math.ceil(steps * _BATCH / len(material.inputs))
+    labels = 0.3 if material.targets is not None else 0.0
+    options = {"epochs": epochs, "batch_size": _BATCH, "hard_label_weight": labels, "padding": padding}
+    return step_from_config({"id": "distil", **options})
 
 
 def _runtimes(name: str) -> list[Runtime]:

@@ -79,8 +79,10 @@ def parse_target(texts: Sequence[str]) -> Target:
     return Target(found.get("latency"), found.get("size"), found.get("accuracy_loss"))
 
 
-def choose(candidates: Sequence[Measured], target: Target) -> Choice:
+def choose(candidates: Sequence[Measured], target: Target, data: str = "public") -> Choice:
     """Return the fastest candidate that keeps the target; the most accurate one, if no accuracy was asked for.
+
+    ``data`` says whose rows accuracy was measured on.
 
     Raises:
         ConfigError: if none keeps it, naming the nearest of each kind.
@@ -96,7 +98,7 @@ def choose(candidates: Sequence[Measured], target: Target) -> Choice:
     kind = "fastest" if by_speed else "most accurate"
     why = (
         f"the {kind} of {len(passing)} candidates out of {len(candidates)} that keep {target.sentence()}, by measured "
-        f"latency on this machine and paired accuracy on public rows"
+        f"latency on this machine and paired accuracy on {data} rows"
     )
     return Choice(best, why)
 

@@ -154,20 +154,20 @@ def _plain(text: str) -> Text:
 
 
 def candidates_table(candidates: Sequence[Mapping[str, Any]], chosen: str) -> Table:
-    """Return an export's candidates as ``curve.json`` has them, fastest first; the chosen one is marked."""
+    """Return the best of an export's candidates, fastest first: those no other beats in both, and the chosen one."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for title in ("", "time", "against dense ORT", "against PyTorch", "file", "points lost", "95 %"):
-        table.add_column(title, justify="left" if not title else "right", no_wrap=not title)
-    for each in sorted(candidates, key=lambda candidate: float(candidate["latency_ms"])):
+    for title in ("", "time", "vs ORT", "vs torch", "file", "points lost"):
+        table.add_column(title, justify="left" if not title else "right", no_wrap=bool(title))
+    shown = [each for each in candidates if each["best"] or each["name"] == chosen]
+    for each in sorted(shown, key=lambda candidate: float(candidate["latency_ms"])):
         low, high = each["loss_interval"]
         table.add_row(
             Text(f"{'* ' if each['name'] == chosen else '  '}{each['name']}"),
             units.time(each["latency_ms"]),
-            units.times(each["speed_up"]),
-            units.times(each["eager_speed_up"]),
+            f"{each['speed_up']:.1f}x",
+            f"{each['eager_speed_up']:.1f}x",
             units.size(each["bytes"]),
-            f"{each['accuracy_loss']:+.2f}",
-            f"{low:+.2f} to {high:+.2f}",
+            f"{each['accuracy_loss']:+.2f} ({low:+.1f} to {high:+.1f})",
             style="bold" if each["name"] == chosen else None,
         )
     return table

@@ -61,6 +61,8 @@ class Task(ABC):
 
     name: str
     num_classes: int
+    padding: int = 0
+    """Of targets that are sequences: the token that stands where there is none, and counts for nothing."""
 
     @abstractmethod
     def network(self) -> nn.Module:

@@ -59,6 +59,8 @@ class Translation(Task):
             package that reads them is missing; with what brings it.
     """
 
+    padding = int(Mark.PAD)
+
     def __init__(self, text: Literal["bible", "programs"], download: bool = False) -> None:
         self._text = _TEXTS[text]
         self.name = self._text.name

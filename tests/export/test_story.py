@@ -41,7 +41,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run):
-    wish = Wish(Target(accuracy_loss=30.0), ratios=(0.5,), epochs=8, timing=Timing(rounds=7))
+    wish = Wish(Target(accuracy_loss=30.0), ratios=(0.5,), steps=80, timing=Timing(rounds=7))
     return export_run(run, wish)
 
 
@@ -97,7 +97,7 @@ def test_a_model_that_was_changed_is_refused_before_it_runs(exported, tmp_path):
 
 
 def test_a_target_that_nothing_keeps_leaves_the_curve_and_no_model(run, tmp_path):
-    wish = Wish(Target(latency_ms=1e-9), ratios=(), epochs=1, timing=Timing(rounds=7))
+    wish = Wish(Target(latency_ms=1e-9), ratios=(), steps=10, timing=Timing(rounds=7))
     with pytest.raises(ConfigError, match=r"none of .* candidates keeps latency at most"):
         export_run(run, wish, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -107,10 +107,10 @@ def test_a_target_that_nothing_keeps_leaves_the_curve_and_no_model(run, tmp_path
 def test_a_run_without_public_rows_is_refused_unless_its_rows_may_be_read(tmp_path):
     path = tmp_path / "closed"
     simulate(config(data={"public_examples": 0}, student={"enabled": False}), out=path)
-    wish = Wish(Target(accuracy_loss=50.0), ratios=(), epochs=1, timing=Timing(rounds=7))
+    wish = Wish(Target(accuracy_loss=50.0), ratios=(), steps=10, timing=Timing(rounds=7))
     with pytest.raises(ConfigError, match=r"expected at least 40 public rows .*--private-rows"):
         export_run(path, wish)
-    found = export_run(path, Wish(wish.target, ratios=(), epochs=1, timing=Timing(rounds=7), private_rows=True))
+    found = export_run(path, Wish(wish.target, ratios=(), steps=10, timing=Timing(rounds=7), private_rows=True))
     assert read_manifest(found.folder / "manifest.json").content["measured"]["data"] == "private"
 
 

@@ -188,7 +188,6 @@ def test_o06_a_batch_that_is_left_half_way_goes_into_the_next():
 
 
 def test_o06_workers_that_read_ahead_leave_flags_behind_that_skip_later_steps():
-    split = rows(1).take(np.zeros(8, np.int64))
     theirs = opacus(linear(), 8, 8, noise_multiplier=0.0, max_grad_norm=0.1, poisson_sampling=False)
     ahead = DataLoader(theirs.loader.dataset, batch_size=8, num_workers=1)
     with BatchMemoryManager(data_loader=ahead, max_physical_batch_size=2, optimizer=theirs.optimizer) as parts:
