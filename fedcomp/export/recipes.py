@@ -9,7 +9,7 @@ from fedcomp.shrink.base import Step
 from fedcomp.shrink.pruning.heads import owns_heads
 from fedcomp.shrink.registry import step_from_config
 
-RATIOS = (0.25, 0.5, 0.7, 0.85)
+RATIOS = (0.5, 0.7, 0.85)
 
 
 def recipes_for(module: nn.Module, recovery: Step, ratios: Sequence[float] = RATIOS, *, student: bool) -> list[Recipe]:

@@ -23,7 +23,7 @@ from fedcomp.runtimes.base import Runtime
 from fedcomp.runtimes.registry import RUNTIMES
 from fedcomp.shrink.base import DataTouched, Material, Step
 from fedcomp.shrink.registry import step_from_config
-from fedcomp.tasks import Split
+from fedcomp.tasks import Split, model_rows
 
 FAST_FORMATS = ("fp32", "int8-static", "int8-dynamic", "int4-weight")
 """Number formats that are tried for speed; the others are tried where a small file is asked for."""
@@ -131,7 +131,7 @@ def _ground(plan: Plan, path: Path, wish: Wish) -> Ground:
     if transformed and "student" not in modules:
         raise RunError(f"{path} has no student, and its global model eats features: set student.enabled")
     dense = modules["student"] if transformed else modules["global"]
-    inputs = rows.raw
+    inputs = model_rows(rows.raw)
     order = stream(plan.config.seed, "export rows").permutation(len(rows))
     judged, fitted = np.sort(order[: len(rows) // 4]), np.sort(order[len(rows) // 4 :])
     origins = {"dense": dense} if transformed else {"dense": dense, "student": student_module(plan)}

@@ -17,7 +17,7 @@ class ExportError(FedcompError):
 
 
 Program = Callable[[NDArray[Any]], NDArray[Any]]
-"""Outputs ``[n, ...]`` of rows ``[n, ...]``."""
+"""Outputs ``[n, ...]`` of rows ``[n, ...]``, float32 or int64."""
 
 
 class Runtime(ABC):
@@ -98,10 +98,10 @@ def relative_error(module: nn.Module, program: Program, rows: NDArray[Any]) -> f
 
 
 def _difference(module: nn.Module, program: Program, rows: NDArray[Any]) -> float:
-    dtype = np.float32 if rows.dtype.kind == "f" else np.int64
+    fed = np.array(rows, dtype=np.float32 if rows.dtype.kind == "f" else np.int64)  # rows on disk may be float16
     with torch.no_grad():
-        expected = module(torch.from_numpy(np.array(rows, dtype=dtype))).numpy()
-    found = program(rows)
+        expected = module(torch.from_numpy(fed)).numpy()
+    found = program(fed)
     if found.shape != expected.shape:
         raise ExportError(f"the exported model must return {list(expected.shape)}, got {list(found.shape)}")
     return float(np.linalg.norm(found - expected)) / max(float(np.linalg.norm(expected)), 1e-12)

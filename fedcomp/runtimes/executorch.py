@@ -82,7 +82,10 @@ class ExecuTorch(Runtime):
 
         def program(rows: NDArray[Any], _alive: object = alive) -> NDArray[Any]:
             pieces = (np.ascontiguousarray(rows[at : at + limit]) for at in range(0, len(rows), limit))
-            return np.concatenate([method.execute([torch.from_numpy(piece)])[0].numpy() for piece in pieces])
+            try:
+                return np.concatenate([method.execute([torch.from_numpy(piece)])[0].numpy() for piece in pieces])
+            except RuntimeError as error:
+                raise ExportError(f"ExecuTorch cannot run rows {list(rows.shape)}: {_first_line(error)}") from error
 
         return program
 

@@ -9,6 +9,7 @@ from torch import nn
 from fedcomp.errors import ConfigError
 from fedcomp.export.candidate import Recipe
 from fedcomp.export.search import Ground, Timing, build, make_modules, measure
+from fedcomp.runtimes.base import relative_error
 from fedcomp.shrink.base import Material, ShrinkError, Step
 from fedcomp.tasks import Split
 
@@ -114,3 +115,9 @@ def test_private_rows_neither_make_nor_choose_a_model_under_a_private_mode():
         make_modules(allowed, [Recipe("x", (Read(),))], np.random.default_rng(0), print)["x"][1].module[0].weight,
         allowed.origins["dense"][0].weight,
     )
+
+
+def test_rows_on_disk_may_be_half_precision():
+    halves = ROWS[:10].astype(np.float16)
+    runtime, module = TorchRuntime(), classifier()
+    assert relative_error(module, runtime.open(runtime.build(module, ROWS)), halves) < 1e-6
