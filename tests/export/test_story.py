@@ -104,6 +104,7 @@ def test_a_target_that_nothing_keeps_leaves_the_curve_and_no_model(run, tmp_path
     assert json.loads((run / "curve.json").read_text())["chosen"] is None
 
 
+@pytest.mark.slow
 def test_a_run_without_public_rows_is_refused_unless_its_rows_may_be_read(tmp_path):
     path = tmp_path / "closed"
     simulate(config(data={"public_examples": 0}, student={"enabled": False}), out=path)

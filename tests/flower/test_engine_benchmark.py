@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_benchmark_runs_and_memory_does_not_grow_with_registered_clients():
     sizes = ["--clients", "10", "--parameters", "100000", "--rounds", "3", "--repeats", "1"]
     done = subprocess.run(

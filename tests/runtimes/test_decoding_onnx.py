@@ -18,6 +18,8 @@ from fedcomp.runtimes.decoding_onnx import OnnxDecoder, export_decoder, quantize
 from fedcomp.tasks.models.attention import TopK, Windowed
 from runtimes.test_decoding import MARKS, PAD, SOURCE, TARGET, sources, transformer
 
+pytestmark = pytest.mark.slow  # a Transformer is exported in two graphs, which takes ten seconds
+
 
 @pytest.fixture(scope="module")
 def model():

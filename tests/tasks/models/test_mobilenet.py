@@ -63,6 +63,7 @@ def test_it_can_be_trained_with_dp_sgd():
     check_private_model(small())
 
 
+@pytest.mark.slow
 def test_it_exports_for_any_batch(tmp_path):
     pytest.importorskip("onnxruntime")
     report = export_onnx(small(), torch.randn(5, 1, 28, 28).numpy(), tmp_path / "model.onnx")
