@@ -459,6 +459,7 @@ def test_a_server_that_adds_the_noise_is_checked_round_by_round(tmp_path):
     assert problems[-1].startswith("'client-0' keeps the head")
 
 
+@pytest.mark.slow
 def test_two_accountants_are_asked_and_must_agree_on_the_order(story, monkeypatch):
     """PLD is at most RDP; where it is not, one of them is wrong. The control makes RDP too small."""
     for noise in (0.5, 1.0, 4.0):

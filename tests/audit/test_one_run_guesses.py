@@ -83,6 +83,7 @@ def test_a_curve_is_refuted_by_less_noise_and_rarely_by_its_own():
     assert alarms[2.0] > 190
 
 
+@pytest.mark.slow
 def test_the_family_finds_the_noise_that_is_just_refuted():
     counts = {dp.GaussianDpEvent(2.0): 4}
     guesses = Guesses(100, 90)

@@ -96,6 +96,7 @@ def test_a_model_that_was_changed_is_refused_before_it_runs(exported, tmp_path):
         quick_look(model, tmp_path / "rows.npy")
 
 
+@pytest.mark.slow
 def test_a_target_that_nothing_keeps_leaves_the_curve_and_no_model(run, tmp_path):
     wish = Wish(Target(latency_ms=1e-9), ratios=(), steps=10, timing=Timing(rounds=7))
     with pytest.raises(ConfigError, match=r"none of .* candidates keeps latency at most"):
