@@ -15,7 +15,7 @@ from benchmarks.application_cases import Application
 from fedcomp.audit.membership import MembershipReport, infer_membership
 from fedcomp.config import Config
 from fedcomp.evaluation import per_example_losses
-from fedcomp.export.paired import paired_loss, right_rows
+from fedcomp.export.paired import answers, paired_loss, right_rows
 from fedcomp.export.search import Timing
 from fedcomp.export.story import Exported, Wish, export_run
 from fedcomp.export.target import Target
@@ -31,7 +31,7 @@ from fedcomp.threads import single_thread
 
 Leakage = dict[str, dict[str, dict[str, float]]]
 """By model (``dense``, ``small``) and attack: AUC, and the share recognised at .1 % and 1 % falsely accused."""
-_PIECE, _ATTACKED = 256, 5000
+_ATTACKED = 5000
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def _row(case: Application, seed: int, plan: Plan, found: Exported, summary: dic
     test, task = plan.task.test(), plan.task
     rows = np.asarray(test.raw)
     outputs = {
-        "dense": _answers(eager_program(found.dense), rows),
-        "small": _answers(found.small.program, rows),
+        "dense": answers(eager_program(found.dense), rows),
+        "small": answers(found.small.program, rows),
     }
     right = {name: right_rows(each, test.targets, task.metric) for name, each in outputs.items()}
     lost = paired_loss(right["dense"], right["small"])
@@ -174,8 +174,3 @@ def _auc(task: Any, outputs: NDArray[Any], targets: NDArray[np.int64]) -> float 
     if not hasattr(task, "auc"):
         return None
     return float(task.auc(torch.from_numpy(outputs), torch.from_numpy(targets)))
-
-
-def _answers(program: Callable[[NDArray[Any]], NDArray[Any]], rows: NDArray[Any]) -> NDArray[Any]:
-    starts = range(0, len(rows), _PIECE)
-    return np.concatenate([program(model_rows(rows[start : start + _PIECE])) for start in starts])

@@ -43,11 +43,18 @@ class Case:
 
 _EPSILON_3 = {"privacy.target_epsilon": 3.0, "clients.cohort": 300, "server.learning_rate": 0.2}
 
+_FILLED = {"privacy.clipping_headroom": 4.0}  # what a dead zone takes away from an update's length is filled up again
+_RATE, _FINER = {"id": "rate", "bits": 0.6}, {"id": "rate", "bits": 1.0}
+_MASK = {"id": "released-mask", "density": 0.3, "random_share": 0.1}
+_CODED: dict[str, Any] = {"reference": "clients, fp32", "lost": 0.3, "fewer": 50}
+
 CASES = (
     Case("silos, trusted server", "trusted-server", accuracy=89.4, seconds=120),
     Case("silos, local, fp32", "silos-local", {"uplink": []}, accuracy=87.5),
     Case("silos, local", "silos-local", accuracy=87.5, reference="silos, local, fp32", lost=0.3, fewer=10),
     Case("clients, fp32", "many-clients-private", {"uplink": []}, accuracy=87.0),
+    Case("clients, rate .6 bits", "many-clients-private", {**_FILLED, "uplink": [_RATE]}, **_CODED),
+    Case("clients, mask, rate 1 bit", "many-clients-private", {**_FILLED, "uplink": [_MASK, _FINER]}, **_CODED),
     Case("clients, epsilon 3, fp32", "many-clients-private", {"uplink": [], **_EPSILON_3}, accuracy=84.5),
 )
 """What is measured, references first."""

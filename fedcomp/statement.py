@@ -11,6 +11,7 @@ from typing import Any
 
 from fedcomp.audit.finding import Finding
 from fedcomp.plan import Plan
+from fedcomp.plan.teacher import remark
 from fedcomp.privacy import PrivacySpent, epsilon
 from fedcomp.terms import adaptive_clip, by_example, cohort_sampler
 
@@ -150,8 +151,9 @@ def _paragraph(plan: Plan, spent: PrivacySpent, findings: Sequence[Finding], fac
     audited = f"The audit made {len(findings)} checks, all of which hold." if findings else "It was not audited."
     if broken:
         audited = f"The audit made {len(findings)} checks, of which {len(broken)} do not hold: {broken[0].sentence()}"
+    claim = f"{spent.sentence()[0].upper()}{spent.sentence()[1:]}: {_tier(spent.epsilon)}{remark(plan.config)}"
     return (
-        f"{spent.sentence()[0].upper()}{spent.sentence()[1:]}: {_tier(spent.epsilon)}. Trusted: {_TRUST[spent.mode]}. "
+        f"{claim}. Trusted: {_TRUST[spent.mode]}. "
         f"Released: {facts['released']}. Noise: {facts['noise']}. Sampling: {facts['sampling']}. Cross-check by Renyi "
         f"accounting: {facts['rdp']:.3f}. Tuning: {_TUNING[plan.config.privacy.tuning]}. {audited}"
     )

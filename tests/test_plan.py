@@ -90,6 +90,7 @@ def test_a_weighted_private_mean_is_refused():
         ({"privacy": {**LOCAL, "delta": 0.02}}, "privacy.delta"),
         ({"privacy": {**LOCAL, "target_epsilon": None}}, "privacy.target_epsilon"),
         ({"privacy": LOCAL, "training": {"local_epochs": 2}}, "training.local_epochs"),
+        ({"privacy": LOCAL, "training": {"precision": "bfloat16"}}, "training.precision"),
         ({"privacy": LOCAL, "training": {"momentum": 0.9}}, "training.momentum"),
         ({"uplink": [{"id": "topk", "density": 1.5}]}, "uplink[0].density"),
         ({"downlink": [{"id": "zip"}]}, "downlink[0].id"),

@@ -78,3 +78,14 @@ def test_without_a_claim_it_says_so():
 )
 def test_each_mode_says_what_it_samples(settings, words):
     assert words in said(**settings)["sampling"]["declared"]
+
+
+def test_a_run_with_a_teacher_says_that_the_teachers_cost_comes_on_top(tmp_path):
+    from fedcomp.config import config_from_dict
+    from fedcomp.plan.teacher import remark
+
+    teacher = {"model": "dense.safetensors", "sha256": "ab" * 32}
+    assert "both add up" in remark(config_from_dict({"teacher": teacher}))
+    assert "abababababababab" in remark(config_from_dict({"teacher": teacher}))
+    assert remark(config_from_dict({"teacher": teacher | {"source": "public"}})) == ""
+    assert remark(config_from_dict({})) == ""

@@ -3,12 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedcomp.runtimes.base import Program
+from fedcomp.tasks import model_rows
+
+_PIECE = 256
 _Z = 1.959964  # two-sided 95 %
 
 
@@ -20,12 +25,18 @@ class PairedLoss:
     interval: tuple[float, float]
 
 
+def answers(program: Program, rows: NDArray[Any]) -> NDArray[Any]:
+    """Return a program's outputs of all rows ``[n, ...]``, which it gets in pieces."""
+    pieces = [program(model_rows(rows[start : start + _PIECE])) for start in range(0, len(rows), _PIECE)]
+    return np.concatenate(pieces)
+
+
 def right_rows(
     outputs: NDArray[np.floating], targets: NDArray[np.int64], metric: Callable[[Tensor, Tensor], float]
 ) -> NDArray[np.float64]:
     """Return the task's metric of each row alone, ``[n]``: 1 or 0 for accuracy, a share for sequences."""
-    answers, truths = torch.from_numpy(np.asarray(outputs)), torch.from_numpy(np.asarray(targets))
-    return np.array([metric(answers[row : row + 1], truths[row : row + 1]) for row in range(len(truths))])
+    given, truths = torch.from_numpy(np.asarray(outputs)), torch.from_numpy(np.asarray(targets))
+    return np.array([metric(given[row : row + 1], truths[row : row + 1]) for row in range(len(truths))])
 
 
 def paired_loss(dense: NDArray[np.float64], small: NDArray[np.float64]) -> PairedLoss:

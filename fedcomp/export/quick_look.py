@@ -67,9 +67,9 @@ def _runtime(model: Path, manifest: Manifest | None) -> Runtime:
     if named:
         return RUNTIMES[named]
     for runtime in RUNTIMES.values():
-        if runtime.suffix and runtime.suffix == model.suffix:
+        if runtime.suffix == model.suffix:
             return runtime
-    known = ", ".join(sorted({each.suffix for each in RUNTIMES.values() if each.suffix}))
+    known = ", ".join(sorted({each.suffix for each in RUNTIMES.values()}))
     raise RunError(f"{model}: expected a file that ends in {known}, got {model.suffix or 'no ending'}")
 
 

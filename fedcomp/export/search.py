@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedcomp.export.candidate import Measured, Recipe
-from fedcomp.export.paired import paired_loss, right_rows
+from fedcomp.export.paired import answers, paired_loss, right_rows
 from fedcomp.latency import interleaved
 from fedcomp.runtimes.base import ExportError, Program, Runtime, relative_error
 from fedcomp.runtimes.eager import eager_program
@@ -18,7 +18,6 @@ from fedcomp.tasks import Split, model_rows
 
 Made = tuple[str, Shrunk]
 """What a recipe started from, by name, and what it made."""
-_PIECE = 256
 BASELINE, EAGER = "dense onnxruntime fp32", "dense eager"
 
 
@@ -126,8 +125,8 @@ def measure(
     a speed-up is the median over rounds of the ratio within a round: times taken apart do not compare.
     """
     rows, targets = np.asarray(ground.judged.inputs), ground.judged.targets
-    scores = {built.name: right_rows(_answers(built.program, rows), targets, ground.metric) for built in candidates}
-    dense = right_rows(_answers(baseline, rows), targets, ground.metric)
+    scores = {built.name: right_rows(answers(built.program, rows), targets, ground.metric) for built in candidates}
+    dense = right_rows(answers(baseline, rows), targets, ground.metric)
     batch = np.ascontiguousarray(model_rows(rows[np.arange(timing.batch) % len(rows)]))
     eager = eager_program(ground.origins["dense"])
     programs = {BASELINE: baseline, EAGER: eager} | {built.name: built.program for built in candidates}
@@ -155,11 +154,6 @@ def measure(
             )
         )
     return found
-
-
-def _answers(program: Program, rows: NDArray[Any]) -> NDArray[Any]:
-    pieces = [program(model_rows(rows[start : start + _PIECE])) for start in range(0, len(rows), _PIECE)]
-    return np.concatenate(pieces)
 
 
 def _bound(program: Program, batch: NDArray[Any]) -> Callable[[], object]:

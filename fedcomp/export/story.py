@@ -92,11 +92,10 @@ def export_run(path: Path, wish: Wish, out: Path | None = None, say: Callable[[s
     ]
     seconds = time.perf_counter() - began
     writer = Writer(plan, run, ground, wish.timing)
-    writer.curve(
-        wish.target.sentence(), measured, None, seconds
-    )  # if none keeps the target, the curve says by how much
+    asked = wish.target.sentence()
+    writer.curve(asked, measured, None, seconds)  # first without: if none keeps the target, it shows by how much
     choice = choose(measured, wish.target, ground.judged_data)
-    writer.curve(wish.target.sentence(), measured, choice, seconds)
+    writer.curve(asked, measured, choice, seconds)
     chosen = next(each for each in built if each.name == choice.chosen.name)
     folder = out or path / "small"
     model = writer.model(folder, choice, chosen)
@@ -114,7 +113,7 @@ def _recovery(material: Material, steps: int, padding: int) -> Step:
 def _runtimes(name: str) -> list[Runtime]:
     if name != "any" and name not in RUNTIMES:
         raise ConfigError([f"--to: expected any or one of {', '.join(sorted(RUNTIMES))}, got {name!r}"])
-    wanted = [runtime for each, runtime in RUNTIMES.items() if name in ("any", each) and each != "eager"]
+    wanted = [runtime for each, runtime in RUNTIMES.items() if name in ("any", each)]
     usable = [runtime for runtime in wanted if runtime.missing() is None]
     if (command := RUNTIMES["onnxruntime"].missing()) is not None:
         raise ConfigError([f"--to: measuring needs ONNX Runtime, which is not installed: {command}"])

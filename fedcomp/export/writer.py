@@ -16,6 +16,7 @@ from fedcomp.export.search import BASELINE, Built, Ground, Timing
 from fedcomp.export.target import Choice, frontier
 from fedcomp.files import write_atomic
 from fedcomp.plan import Plan
+from fedcomp.plan.teacher import about_small, remark
 from fedcomp.privacy import FileLedger
 from fedcomp.run_files import RunDirectory
 from fedcomp.runtimes.registry import RUNTIMES
@@ -60,7 +61,9 @@ class Writer:
         path = folder / f"model{RUNTIMES[built.runtime].suffix}"
         content = self._manifest(path.name, choice, built)
         write_atomic(path, built.content)
-        about = {"task": self.plan.config.task, "role": "small", "widths": json.dumps(content["architecture"])}
+        # where a global model eats features, it is the run's student that everything was made of
+        of_student = built.origin == "student" or "student" not in self.ground.origins
+        about = about_small(self.plan.config, built.shrunk.module, "student" if of_student else "model")
         save_arrays(folder / "model.safetensors", get_arrays(built.shrunk.module), about)
         write_atomic(folder / "card.md", model_card(content).encode())
         write_manifest(folder / "manifest.json", content, self._key())
@@ -99,7 +102,7 @@ class Writer:
         checkpoint = self.run.load_checkpoint()
         trained = checkpoint.totals["trained"] if checkpoint else {}
         spent = self.plan.spent_after(max(trained.values(), default=0))
-        words = spent.sentence() if spent else "no privacy is claimed (mode none)"
+        words = spent.sentence() + remark(self.plan.config) if spent else "no privacy is claimed (mode none)"
         fields = spent.to_json() if spent else None
         touched = sorted({data for _, data in built.touched if data != "none"})
         ledger = self.run.ledger_path

@@ -70,12 +70,33 @@ def about_model(config: Config, module: nn.Module) -> dict[str, str]:
     student, ``widths`` are the sizes of its layers as JSON (``fedcomp.shrink.widths``), and ``origin`` says of what:
     of the task's ``model`` made smaller, or of its ``student``.
     """
-    about = {"task": config.task, "role": "global", "mode": config.privacy.mode}
     if config.teacher is None:
-        return about
+        return {"task": config.task, "role": "global", "mode": config.privacy.mode}
     origin = "student" if config.teacher.student == "task" else "model"
-    widths = json.dumps(widths_of(bare(module)), sort_keys=True)
-    return {**about, "origin": origin, "widths": widths, "teacher": config.teacher.sha256 or ""}
+    return {**_about(config, "global", bare(module), origin), "teacher": config.teacher.sha256 or ""}
+
+
+def about_small(config: Config, module: nn.Module, origin: str) -> dict[str, str]:
+    """Return what is written into the file of a small model that was exported from a run; see ``about_model``.
+
+    ``origin`` is what it was made of: the task's ``model`` or its ``student``.
+    """
+    return _about(config, "small", module, origin)
+
+
+def remark(config: Config) -> str:
+    """Return what has to be said after the epsilon of a run whose teacher came from another one, or nothing."""
+    if config.teacher is None or config.teacher.source == "public":
+        return ""
+    return (
+        ". This is the cost of this run alone: the student gives away what its teacher does, whose run is charged in "
+        f"an account of its own (model file {(config.teacher.sha256 or '')[:16]}), and both add up"
+    )
+
+
+def _about(config: Config, role: str, module: nn.Module, origin: str) -> dict[str, str]:
+    widths = json.dumps(widths_of(module), sort_keys=True)
+    return {"task": config.task, "role": role, "mode": config.privacy.mode, "origin": origin, "widths": widths}
 
 
 def _find(config: TeacherConfig) -> Path:

@@ -11,7 +11,7 @@ from torch import nn
 from fedcomp.runtimes.base import ExportError
 from fedcomp.runtimes.decoding import CachedDecoder, Decodable, Decoder, Tensors, Tokens
 from fedcomp.runtimes.onnx_dynamic import dynamic_int8
-from fedcomp.runtimes.onnx_file import _quiet, _without_traces
+from fedcomp.runtimes.onnx_file import traced
 from fedcomp.runtimes.onnx_session import onnx_session
 
 _INSTALL = "pip install 'fedcomp[edge]'"
@@ -129,40 +129,14 @@ def _export(module: Decodable, source: Tokens) -> DecoderFiles:
             _, cache = module.step(tokens[:, place : place + 1], memory, cache)
     memories = [f"memory_{number}" for number in range(len(memory))]
     caches = [f"cache_{number}" for number in range(len(cache))]
-    start = _onnx_bytes(_Start(module), (tokens,), ["source"], memories, ({0: rows, 1: length},))
+    start = traced(_Start(module), (tokens,), ["source"], memories, ({0: rows, 1: length},))
     shapes = (
         {0: rows},
         tuple({0: rows, next(a for a in (2, 3) if part.shape[a] == source.shape[1]): length} for part in memory),
         tuple({0: rows, 2: torch.export.Dim("places")} for _ in cache),
     )
     names = ["tokens", *memories, *caches], ["logits", *(name.replace("cache", "grown") for name in caches)]
-    return DecoderFiles(start, _onnx_bytes(_Step(module), (tokens[:, :1], memory, cache), *names, shapes))
-
-
-def _onnx_bytes(module: nn.Module, inputs: tuple[Any, ...], names: list[str], outputs: list[str], shapes: Any) -> bytes:
-    try:
-        import onnx  # noqa: F401 - the extra, and so is the next
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ExportError(f"writing ONNX needs packages that are not installed ({error.name}): {_INSTALL}") from error
-    with _quiet():
-        try:
-            program = torch.onnx.export(
-                module.eval(),
-                inputs,
-                input_names=names,
-                output_names=outputs,
-                dynamic_shapes=shapes,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        except Exception as error:
-            raise ExportError(f"PyTorch cannot export the decoder: {str(error).strip().splitlines()[0]}") from error
-    if program is None:
-        raise ExportError("PyTorch returned no ONNX program")
-    content: bytes = _without_traces(program.model_proto).SerializeToString()
-    return content
+    return DecoderFiles(start, traced(_Step(module), (tokens[:, :1], memory, cache), *names, shapes))
 
 
 def _relative_error(module: Decodable, files: DecoderFiles, source: Tokens) -> float:

@@ -1,6 +1,6 @@
 """A model as an ONNX file, checked against PyTorch in the runtime that devices use."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ def onnx_bytes(module: nn.Module, examples: NDArray[Any], tolerance: float = 1e-
     was_training = module.training
     module.eval()
     try:
-        content = _exported(module, torch.from_numpy(rows[:2]))
+        varying = ({0: torch.export.Dim("batch")},)
+        content = traced(module, (torch.from_numpy(rows[:2]),), ["input"], ["output"], varying)
     finally:
         module.train(was_training)
     error = relative_error(module, onnx_program(content), rows)
@@ -73,20 +74,29 @@ def onnx_bytes(module: nn.Module, examples: NDArray[Any], tolerance: float = 1e-
     return content, error
 
 
-def _exported(module: nn.Module, rows: torch.Tensor) -> bytes:
+def traced(
+    module: nn.Module, inputs: tuple[Any, ...], names: Sequence[str], outputs: Sequence[str], shapes: Any
+) -> bytes:
+    """Return the ONNX file of ``module`` as PyTorch exports it for ``inputs``; nothing is compared.
+
+    ``shapes`` say which axes may vary, as ``torch.export`` takes them.
+
+    Raises:
+        ExportError: if the extra packages are missing, with the command that installs them, or it cannot be exported.
+    """
     try:
         import onnx  # noqa: F401 - the extra, and so is the next
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ExportError(f"writing ONNX needs packages that are not installed ({error.name}): {_INSTALL}") from error
-    with _quiet():
+    with quiet(_LOGGERS):
         try:
             program = torch.onnx.export(
                 module,
-                (rows,),
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                inputs,
+                input_names=names,
+                output_names=outputs,
+                dynamic_shapes=shapes,
                 dynamo=True,
                 external_data=False,
                 verbose=False,
@@ -105,7 +115,3 @@ def _without_traces(model: Any) -> Any:
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     return model
-
-
-def _quiet() -> AbstractContextManager[None]:
-    return quiet(_LOGGERS)

@@ -106,7 +106,11 @@ class Task(ABC):
 
     def dataset_id(self) -> str:
         """Return a name and digest of the rows, for ledgers: tasks over the same rows return the same one."""
-        train = self.train()
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        train = self.train()  # a pass over all rows, asked for in every private round
         return f"{self.name}:{rows_digest(train.raw, train.targets)}"
 
 
@@ -161,14 +165,6 @@ class ArrayTask(Task):
         if self.natural_clients is None:
             return None
         return np.unique(self.natural_clients, return_inverse=True)[1].astype(np.int64)
-
-    def dataset_id(self) -> str:
-        """Return a name and digest of the training rows; see ``Task.dataset_id``."""
-        return self._identity
-
-    @cached_property
-    def _identity(self) -> str:
-        return super().dataset_id()  # a pass over all rows, asked for in every private round
 
     def _split(self, name: str, rows: tuple[NDArray[Any], NDArray[Any]]) -> Split:
         inputs, targets = np.asarray(rows[0], dtype=np.float32), np.asarray(rows[1])

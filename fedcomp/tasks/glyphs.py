@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedcomp.rng import stream
-from fedcomp.tasks.base import Split, Task, rows_digest
+from fedcomp.tasks.base import Split, Task
 from fedcomp.tasks.models.resnet import resnet
 from fedcomp.tasks.sources.typefaces import CHARACTERS, GLYPH_SIZE, typeface_files, typeface_glyphs
 
@@ -54,15 +54,6 @@ class Typefaces(Task):
     def groups(self) -> NDArray[np.int64]:
         """Return the typeface of each training row."""
         return np.repeat(np.sort(self._order[_TEST_TYPEFACES:]), self.num_classes)
-
-    def dataset_id(self) -> str:
-        """Return a name and digest of the training rows; see ``Task.dataset_id``."""
-        return self._identity
-
-    @cached_property
-    def _identity(self) -> str:
-        train = self.train()
-        return f"{self.name}:{rows_digest(train.raw, train.targets)}"
 
     @cached_property
     def _glyphs(self) -> NDArray[np.float16]:

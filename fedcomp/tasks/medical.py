@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedcomp.rng import stream
-from fedcomp.tasks.base import Split, Task, rows_digest
+from fedcomp.tasks.base import Split, Task
 from fedcomp.tasks.features import cached_features
 from fedcomp.tasks.models.resnet import resnet
 from fedcomp.tasks.ranking import margin_auc
@@ -68,15 +68,6 @@ class LungNodules(Task):
     def auc(self, outputs: Tensor, targets: Tensor) -> float:
         """Return how well logits ``[n, 2]`` rank malignant rows above others; see ``roc_auc``."""
         return margin_auc(outputs, targets)
-
-    def dataset_id(self) -> str:
-        """Return a name and digest of the training rows; see ``Task.dataset_id``."""
-        return self._identity
-
-    @cached_property
-    def _identity(self) -> str:
-        train = self.train()
-        return f"{self.name}:{rows_digest(train.raw, train.targets)}"
 
     @cached_property
     def _patients(self) -> NDArray[np.int64]:

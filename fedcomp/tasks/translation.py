@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedcomp.rng import stream
-from fedcomp.tasks.base import Split, Task, rows_digest
+from fedcomp.tasks.base import Split, Task
 from fedcomp.tasks.models.transformer import Transformer, TransformerShape
 from fedcomp.tasks.sources.bible import bible_pairs
 from fedcomp.tasks.sources.program_texts import program_pairs
@@ -107,15 +107,6 @@ class Translation(Task):
         meant = targets != Mark.PAD
         right = (outputs.argmax(dim=2) == targets) & meant
         return float(right.sum()) / max(int(meant.sum()), 1)
-
-    def dataset_id(self) -> str:
-        """Return the digest of the training rows."""
-        return self._identity
-
-    @cached_property
-    def _identity(self) -> str:
-        train = self.train()
-        return f"{self.name}:{rows_digest(train.inputs, train.targets)}"
 
     @cached_property
     def _parts(self) -> NDArray[np.int64]:

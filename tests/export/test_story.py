@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from fedcomp.config import config_from_dict
 from fedcomp.crypto import SigningKey
@@ -11,6 +12,7 @@ from fedcomp.export.quick_look import quick_look
 from fedcomp.export.search import Timing
 from fedcomp.export.story import Wish, export_run
 from fedcomp.export.target import Target
+from fedcomp.plan import make_plan
 from fedcomp.report import write_report
 from fedcomp.simulation import simulate
 from fedcomp.tasks import load_task
@@ -61,6 +63,20 @@ def test_the_manifest_says_what_was_read_and_fits_the_file(run, exported):
     assert content["measured"]["rows"] == 100
     assert (exported.folder / "card.md").read_text().startswith("# small: the small model")
     assert manifest.signer == SigningKey.load(run / "ledger.key").public.hex()
+
+
+def test_the_small_model_can_teach_others(exported):
+    tree = {
+        "task": "digits",
+        "teacher": {"model": str(exported.folder / "model.safetensors"), "student": "task"},
+        "student": {"enabled": False},
+    }
+    teacher = make_plan(config_from_dict(tree)).task
+    rows = torch.from_numpy(load_task("digits").test().raw[:20])
+    with torch.no_grad():
+        both = teacher.network().train()(rows)
+        expected = exported.small.shrunk.module(rows)
+    torch.testing.assert_close(both[:, 10:], expected)
 
 
 def test_the_curve_is_in_the_report(run, exported):

@@ -64,6 +64,22 @@ def test_one_client_cannot_move_the_model_farther_than_the_bound(tmp_path, monke
     assert 0.1 < length <= 0.5 * (1 + 1e-6)
 
 
+def test_headroom_fills_up_what_a_lossy_codec_takes_from_an_updates_length(tmp_path, monkeypatch):
+    monkeypatch.setattr(private_sum, "SecretStream", Silence)
+    lengths = []
+    for headroom in (1.0, 8.0):
+        privacy = CLIENT | {"clipping_headroom": headroom}
+        uplink = [{"id": "topk", "density": 0.05}]
+        run = start(central(privacy, rounds=1, evaluate_every=1, uplink=uplink, downlink=[]), tmp_path / f"{headroom}")
+        go(run)
+        before = make_plan(run.config()).initial_model()
+        lengths.append(
+            np.sqrt(sum(float(np.sum((array - before[name]) ** 2)) for name, array in global_model(run).items()))
+        )
+    assert lengths[0] < 0.9 * lengths[1]
+    assert lengths[1] <= 0.5 * (1 + 1e-6), "the server's clip counts, whatever the client's was"
+
+
 class Silence:
     """A stream of zeros, to see the sum alone."""
 

@@ -89,7 +89,7 @@ def test_a_model_that_cannot_be_exported(tmp_path):
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.setattr("fedcomp.runtimes.onnx_file._exported", _bytes_or(missing))
+    monkeypatch.setattr("fedcomp.runtimes.onnx_file.traced", _bytes_or(missing))
     with pytest.raises(FedcompError, match=r"pip install 'fedcomp\[edge\]'"):
         export_onnx(student(), ROWS, tmp_path / "model.onnx")
 
@@ -97,14 +97,14 @@ def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, miss
 def _bytes_or(missing: str):
     from fedcomp.runtimes import onnx_file
 
-    whole = onnx_file._exported
+    whole = onnx_file.traced
     return (lambda *_: b"") if missing == "onnxruntime" else whole
 
 
 def test_too_few_rows_and_a_path_that_cannot_be_written(tmp_path, exported, monkeypatch):
     with pytest.raises(ValueError, match="at least 2 rows, got 1"):
         export_onnx(student(), ROWS[:1], tmp_path / "model.onnx")
-    monkeypatch.setattr("fedcomp.runtimes.onnx_file._exported", lambda *_: exported[1].read_bytes())
+    monkeypatch.setattr("fedcomp.runtimes.onnx_file.traced", lambda *_: exported[1].read_bytes())
     with pytest.raises(RunError, match="cannot write"):
         export_onnx(student(), ROWS, tmp_path / "missing" / "model.onnx")
 
