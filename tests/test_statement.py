@@ -3,8 +3,9 @@
 import pytest
 
 from fedcomp.audit.finding import Finding, judged
-from fedcomp.config import load_config
+from fedcomp.config import config_from_dict, load_config
 from fedcomp.plan import make_plan
+from fedcomp.plan.teacher import remark
 from fedcomp.statement import statement
 
 VERSIONS = {"python": "3.11", "dp-accounting": "0.6.0"}
@@ -80,10 +81,7 @@ def test_each_mode_says_what_it_samples(settings, words):
     assert words in said(**settings)["sampling"]["declared"]
 
 
-def test_a_run_with_a_teacher_says_that_the_teachers_cost_comes_on_top(tmp_path):
-    from fedcomp.config import config_from_dict
-    from fedcomp.plan.teacher import remark
-
+def test_a_run_with_a_teacher_says_that_the_teachers_cost_comes_on_top():
     teacher = {"model": "dense.safetensors", "sha256": "ab" * 32}
     assert "both add up" in remark(config_from_dict({"teacher": teacher}))
     assert "abababababababab" in remark(config_from_dict({"teacher": teacher}))
