@@ -66,6 +66,8 @@ class TrainingConfig(_Section):
     batch_size: Positive = 32
     learning_rate: PositiveFloat = 0.1
     momentum: Momentum = 0.0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """What a step does with a gradient; ``adamw`` is for Transformers, and starts without memory in every round."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Numbers of a step's products; ``bfloat16`` gains on processors that have it. DP-SGD is always in float32."""
 

@@ -87,6 +87,7 @@ def train(plan: Plan, model: Arrays, client: int, number: int) -> tuple[Arrays, 
             local_epochs=training.local_epochs,
             momentum=training.momentum,
             precision=training.precision,
+            optimizer=training.optimizer,
             rng=stream(plan.config.seed, "train", f"client-{client}", number),
         )
     return result.update, result.num_examples

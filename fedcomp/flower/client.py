@@ -283,6 +283,7 @@ def _protected_update(
             learning_rate=settings.learning_rate,
             momentum=settings.momentum,
             precision=settings.precision,
+            optimizer=settings.optimizer,
             rng=stream(plan.config.seed, "train", place.name, round_number),
         )
     if plan.central:

@@ -12,6 +12,7 @@ from fedcomp.order import Order, check_order, sound_order
 from fedcomp.plan.bundle import Plan
 from fedcomp.plan.narrow import Narrow, NarrowError, narrow
 from fedcomp.tasks import Task, load_task
+from fedcomp.training.descent import check_optimizer
 from fedcomp.training.precision import check_precision
 
 
@@ -66,10 +67,14 @@ def _training_problems(config: Config) -> list[str]:
     settings, problems = config.training, []
     if settings.local_steps is not None and settings.local_epochs is not None:
         problems.append("training.local_epochs: expected either local_steps or local_epochs, got both")
-    try:
-        check_precision(settings.precision, by_example=terms.by_example(config))
-    except ConfigError as error:
-        problems.extend(error.problems)
+    for check in (
+        functools.partial(check_precision, settings.precision),
+        functools.partial(check_optimizer, settings.optimizer, settings.momentum),
+    ):
+        try:
+            check(by_example=terms.by_example(config))
+        except ConfigError as error:
+            problems.extend(error.problems)
     if config.privacy.mode != "none" and config.server.upload_seconds is not None:
         problems.append(
             f"server.upload_seconds: expected none under mode {config.privacy.mode} (how long a client trains tells "

@@ -148,6 +148,7 @@ def _on_the_wire(plan: Plan, module: nn.Module, one: Split, *, private: bool, tr
             local_steps=1,
             batch_size=1,
             learning_rate=plan.config.training.learning_rate,
+            optimizer=plan.config.training.optimizer,
             rng=stream(0, "audit"),
         ).update
     elif by_example(plan.config):

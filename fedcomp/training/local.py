@@ -1,4 +1,4 @@
-"""Plain local training: mini-batch SGD, reproducible to the bit on one thread."""
+"""Plain local training by mini-batches, reproducible to the bit on one thread."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from fedcomp.arrays import Array
 from fedcomp.errors import DataError
 from fedcomp.tasks.base import Split
 from fedcomp.training.batches import gather
+from fedcomp.training.descent import descent
 from fedcomp.training.model_state import get_arrays
 from fedcomp.training.precision import in_precision
 
@@ -43,12 +44,13 @@ def train_plain(
     local_epochs: int | None = None,
     momentum: float = 0.0,
     precision: str = "float32",
+    optimizer: str = "sgd",
 ) -> TrainResult:
-    """Train ``module`` in place on ``split`` by SGD, and return the update.
+    """Train ``module`` in place on ``split``, and return the update.
 
     Each epoch is a fresh permutation cut into batches, and its last batch may be smaller. A split with fewer rows than
-    a batch is one batch. Momentum starts at zero in every call. Layers that draw at random (dropout) draw from ``rng``
-    too, so equal module, split and ``rng`` give equal bits.
+    a batch is one batch. What an optimizer remembers starts at zero in every call. Layers that draw at random (dropout)
+    draw from ``rng`` too, so equal module, split and ``rng`` give equal bits.
 
     ``module`` holds the trained state afterwards, without gradients, in the mode (train or eval) that it came in.
 
@@ -63,16 +65,17 @@ def train_plain(
         local_epochs: number of passes over the split.
         momentum: share of the last step's velocity that is kept, in [0, 1).
         precision: what the model multiplies in, ``float32`` or ``bfloat16``; loss, weights and update are float32.
+        optimizer: ``sgd`` or ``adamw``; see ``fedcomp.training.descent``.
 
     Raises:
-        ConfigError: for a precision that there is not.
+        ConfigError: for a precision or an optimizer that there is not, or ``adamw`` with ``momentum``.
         DataError: if the split has no rows.
         ValueError: if neither or both of ``local_steps`` and ``local_epochs`` are given, or a value is out of range.
     """
     steps = _check(len(split), batch_size, learning_rate, momentum, local_steps, local_epochs)
     before, was_training = get_arrays(module), module.training
     parameters: list[torch.Tensor] = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    velocity = [torch.zeros_like(parameter) for parameter in parameters] if momentum else []
+    descend = descent(parameters, optimizer, learning_rate, momentum)
     total = 0.0
     module.train()
     with torch.random.fork_rng(devices=[]), in_precision(module, precision) as forward:
@@ -81,26 +84,9 @@ def train_plain(
             batch_loss = loss(forward(gather(split.inputs, rows)), gather(split.targets, rows)).mean()
             gradients = torch.autograd.grad(batch_loss, parameters, allow_unused=True, materialize_grads=True)
             total += batch_loss.item()
-            _descend(parameters, gradients, velocity, learning_rate, momentum)
+            descend(gradients)
     module.train(was_training)
     return TrainResult(arrays.subtract(get_arrays(module), before), len(split), steps, total / steps)
-
-
-def _descend(
-    parameters: list[torch.Tensor],
-    gradients: tuple[torch.Tensor, ...],
-    velocity: list[torch.Tensor],
-    learning_rate: float,
-    momentum: float,
-) -> None:
-    # the same arithmetic as torch.optim.SGD, without its bookkeeping: that costs more than a tiny client's step
-    with torch.no_grad():
-        direction: list[torch.Tensor] = list(gradients)
-        if velocity:
-            torch._foreach_mul_(velocity, momentum)
-            torch._foreach_add_(velocity, direction)
-            direction = velocity
-        torch._foreach_add_(parameters, direction, alpha=-learning_rate)
 
 
 def _batches(num_examples: int, batch_size: int, steps: int, rng: np.random.Generator) -> Iterator[NDArray[np.integer]]:

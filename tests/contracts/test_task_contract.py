@@ -39,7 +39,15 @@ def make(name):
     return two_blobs() if name == "own" else load_task(name)
 
 
-@pytest.fixture(scope="module", params=[*TASKS, "own"])
+RARE = ("speech-", "translation", "typefaces")
+"""Tasks whose data `make test` does not install: where it is there, `make test-slow` reads it."""
+
+
+def marked(name):
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith(RARE) else name
+
+
+@pytest.fixture(scope="module", params=[*map(marked, TASKS), "own"])
 def task(request, machine):
     try:
         return make(request.param)
