@@ -56,4 +56,4 @@ APPLICATIONS = (
     *_both("financial risk", "risk", (Aim(1024, 8, 10), Aim(1, 2.5, 6)), 1.0, auc_loss=0.005),
     *_both("health sensors", "sensors", (Aim(1, 4, 7),), 1.0),
 )
-"""Every row but translation, whose decoding ``benchmarks.decoding`` measures."""
+"""Every row but translation, which ``benchmarks.translation`` measures."""

@@ -1,12 +1,12 @@
-"""How fast sentences are translated: ``python -m benchmarks.decoding [--run RUN] [--student RUN] [--json]``.
+"""How fast sentences are translated: ``python -m benchmarks.decoding [--json]``.
 
-Greedy decoding of a Transformer of 3 + 3 layers and of a student of 3 + 1, in PyTorch and ONNX Runtime, in fp32 and
-int8, all with cached keys and values. The baseline is ONNX Runtime at fp32 of the dense model. Each round gives every
-way one turn, in random order, and ratios are medians of those within rounds. Every way decodes the same number of
-tokens of the same sources, on one thread, and what is timed is processor time: a busy machine changes it little.
+Greedy decoding of a Transformer of 3 + 3 layers and of a student of 3 + 1, of random weights, in PyTorch and ONNX
+Runtime, in fp32 and int8, all with cached keys and values. The baseline is ONNX Runtime at fp32 of the dense model.
+Each round gives every way one turn, in random order, and ratios are medians of those within rounds. Every way decodes
+the same number of tokens of the same sources, on one thread, and what is timed is processor time: a busy machine
+changes it little.
 
-``--run`` takes the weights of a run of a translation task, and the sources from its test; then BLEU and the share of
-right next tokens stand beside the times. Without it weights are random, and the table is about time alone.
+The table is about time alone; ``benchmarks.translation`` measures a trained model, with BLEU.
 """
 
 import argparse
@@ -14,21 +14,15 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from fedcomp.latency import interleaved
-from fedcomp.plan import make_plan
-from fedcomp.released import released_modules
-from fedcomp.run_files import RunDirectory
 from fedcomp.runtimes.decoding import CachedDecoder, Decoder, RecomputingDecoder, Tokens, greedy
 from fedcomp.runtimes.decoding_onnx import OnnxDecoder, export_decoder, quantize_decoder
-from fedcomp.tasks.bleu import corpus_bleu
 from fedcomp.tasks.models.transformer import Transformer, TransformerShape
 from fedcomp.tasks.sources.subwords import Mark
-from fedcomp.tasks.translation import Translation
 from fedcomp.threads import single_thread
 
 _BASELINE, _EAGER = "dense, ONNX Runtime fp32", "dense, PyTorch"
@@ -37,17 +31,16 @@ _CHECKED = 4
 
 @dataclass(frozen=True)
 class Material:
-    """What is decoded: two models, sources ``[n, s]``, and where they are real, the task whose test they are from."""
+    """What is decoded: two models, and sources ``[n, s]``."""
 
     dense: Transformer
     student: Transformer
     source: Tokens
-    task: Translation | None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to decode: milliseconds a batch, speed against both baselines, and what it translates like."""
+    """One way to decode: milliseconds a batch, and speed against both baselines."""
 
     name: str
     batch: int
@@ -58,32 +51,28 @@ class Row:
     kilobytes: float | None
     same_tokens: float
     """Share of tokens that equal those of the same model, run anew for every token in PyTorch."""
-    bleu: float | None
 
 
 def main() -> None:
     """Measure and print."""
     asked = _arguments()
     torch.set_num_threads(1)
-    material = _released(asked.run, asked.student) if asked.run else made_up(asked.width, asked.vocabulary)
+    material = made_up(asked.width, asked.vocabulary)
     ways, kilobytes = decoders(material)
     with single_thread():
         rows = [
             row
             for batch in asked.batch
-            for row in measure(material, ways, kilobytes, batch, asked.tokens, asked.rounds, asked.sentences)
+            for row in measure(material, ways, kilobytes, batch, asked.tokens, asked.rounds)
         ]
     print(json.dumps([asdict(row) for row in rows], indent=1) if asked.json else table(rows))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decoding", description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", type=Path, help="directory of a finished run of a translation task")
-    parser.add_argument("--student", type=Path, help="safetensors file of a student of that task, if not the run's own")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="sentences decoded together")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of a source and of its translation")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each way, at least 7")
-    parser.add_argument("--sentences", type=int, default=200, help="test sentences that BLEU is computed on")
     parser.add_argument("--width", type=int, default=256, help="width of the random models")
     parser.add_argument("--vocabulary", type=int, default=4000, help="tokens that the random models know")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -102,23 +91,7 @@ def made_up(width: int, vocabulary: int, length: int = 48, rows: int = 64) -> Ma
         torch.default_generator.manual_seed(0)
         dense, student = (Transformer(shape).eval() for shape in shapes)
     source = np.random.default_rng(0).integers(len(Mark), vocabulary, (rows, length))
-    return Material(dense, student, source, None)
-
-
-def _released(run: Path, student: Path | None) -> Material:
-    plan = make_plan(RunDirectory.open(run).config())
-    if not isinstance(plan.task, Translation):
-        raise SystemExit(f"{run}: expected a run of a translation task, got {plan.config.task}")
-    modules = released_modules(plan, run)
-    if student is not None:
-        from safetensors.torch import load_file
-
-        modules["student"] = plan.task.student(0)
-        modules["student"].load_state_dict(load_file(student))
-    dense, small = modules["global"], modules.get("student", plan.task.student(0))
-    if not isinstance(dense, Transformer) or not isinstance(small, Transformer):
-        raise SystemExit(f"{run}: expected Transformers, got {type(dense).__name__} and {type(small).__name__}")
-    return Material(dense.eval(), small.eval(), plan.task.test().inputs[:, : dense.source_length], plan.task)
+    return Material(dense, student, source)
 
 
 def decoders(material: Material) -> tuple[dict[str, Decoder], dict[str, float]]:
@@ -142,7 +115,6 @@ def measure(
     batch: int,
     tokens: int,
     rounds: int,
-    sentences: int,
 ) -> list[Row]:
     """Return a row for each way, decoding ``tokens`` tokens of ``batch`` sources cut to as many."""
     source = np.ascontiguousarray(material.source[:batch, :tokens])
@@ -168,7 +140,6 @@ def measure(
             round(taken[name].ratio_to(taken[_EAGER])[1], 2),
             kilobytes.get(name),
             _same_tokens(material, name, way),
-            _bleu(material, way, sentences),
         )
         for name, way in ways.items()
     ]
@@ -182,30 +153,15 @@ def _same_tokens(material: Material, name: str, way: Decoder) -> float:
     return round(float((left == right).mean()), 4)
 
 
-def _bleu(material: Material, way: Decoder, sentences: int) -> float | None:
-    if material.task is None:
-        return None
-    test, found = material.task.test(), []
-    for start in range(0, min(sentences, len(test)), 32):
-        source = material.source[start : min(start + 32, sentences)]
-        longest = material.dense.target_length
-        found += list(greedy(way, source, begin=Mark.BEGIN, end=Mark.END, longest=longest))
-    texts = [material.task.subwords.decode(rows) for rows in (found, test.targets[: len(found)])]
-    return round(corpus_bleu(*texts), 2)
-
-
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text."""
-    lines = [
-        f"{'':<28}{'batch':>6}{'ms':>10}{'x ORT fp32 [quartiles]':>26}{'x eager':>9}{'kB':>9}{'same':>8}{'BLEU':>7}"
-    ]
+    lines = [f"{'':<28}{'batch':>6}{'ms':>10}{'x ORT fp32 [quartiles]':>26}{'x eager':>9}{'kB':>9}{'same':>8}"]
     for row in rows:
         ratio = f"{row.speed_up:.2f} [{row.quartiles[0]:.2f} .. {row.quartiles[1]:.2f}]"
         size = "-" if row.kilobytes is None else f"{row.kilobytes:.0f}"
-        bleu = "-" if row.bleu is None else f"{row.bleu:.1f}"
         lines.append(
             f"{row.name:<28}{row.batch:>6}{row.milliseconds:>10.2f}{ratio:>26}{row.eager_speed_up:>9.2f}{size:>9}"
-            f"{row.same_tokens:>8.3f}{bleu:>7}"
+            f"{row.same_tokens:>8.3f}"
         )
     return "\n".join(lines)
 

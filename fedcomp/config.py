@@ -136,6 +136,8 @@ class StudentConfig(_Section):
     """The small model that is distilled from the global one on the public slice."""
 
     enabled: bool = True
+    start: Literal["scratch", "teacher"] = "scratch"
+    """``teacher``: arrays that the global model has too, of the same name and shape, start from its values."""
     epochs: Positive = 30
     batch_size: Positive = 128
     learning_rate: PositiveFloat = 2e-3
@@ -163,6 +165,19 @@ class TeacherConfig(_Section):
     """What logits of both are divided by before the softmax."""
     weight: Fraction = 0.7
     """Share of the loss that comes from the teacher; the rest from the task."""
+
+
+class FusionConfig(_Section):
+    """After the mean of a round, the global model learns on public rows what the round's client models answer."""
+
+    every: Positive = 1
+    """In every so many rounds; in the others the mean stays as it is."""
+    steps: Positive = 100
+    """Steps of Adam, with a rate that falls to zero along a cosine."""
+    batch_size: Positive = 128
+    learning_rate: PositiveFloat = 1e-3
+    temperature: PositiveFloat = 1.0
+    """What logits of both are divided by before the softmax."""
 
 
 class AuditConfig(_Section):
@@ -201,6 +216,8 @@ class Config(_Section):
     envelope: EnvelopeConfig = EnvelopeConfig()
     teacher: TeacherConfig | None = None
     """Recovery training, if there is such a section: clients train a small model with a dense one as its teacher."""
+    fusion: FusionConfig | None = None
+    """Ensemble distillation on the server, if there is such a section: it learns from client models on public rows."""
     student: StudentConfig = StudentConfig()
     audit: AuditConfig = AuditConfig()
     engine: EngineConfig = EngineConfig()

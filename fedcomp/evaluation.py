@@ -1,11 +1,12 @@
 """How good a model is, and what it costs: accuracy, loss, size on disk, time for one example."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors.torch
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedcomp.threads import single_thread
+
+_HELD_BYTES = 2**28
+_PIECE = 2**22
+"""Values that a loss gets at once."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,22 @@ def evaluate(
 ) -> Evaluation:
     """Return metric and mean loss of ``module``, in eval mode, over rows ``[n, ...]`` with targets ``[n, ...]``.
 
-    ``inputs`` may be a memory-mapped float16 array; one batch of it is in memory at a time. The module's mode is put
-    back.
+    ``inputs`` may be a memory-mapped float16 array; one batch of it is in memory at a time. The metric sees all outputs
+    at once, since it may be any (a rank is no mean of batches); where they take more than 256 MiB, as thousands of
+    logits a word do, they lie in a temporary file meanwhile. The module's mode is put back.
 
     Raises:
-        ValueError: without rows, or with another number of targets.
+        ValueError: without rows, with another number of targets, or if ``loss`` does not return a value an example.
+        OSError: if the temporary file cannot be written.
     """
-    outputs = torch.cat(list(_outputs(module, inputs, targets, batch_size)))
-    answers = _tensor(targets)
-    return Evaluation(float(metric(outputs, answers)), float(loss(outputs, answers).double().mean()))
+    answers, losses = _tensor(targets), []
+    with tempfile.TemporaryFile() as file:
+        held = _Held(len(targets), file)
+        for outputs in _outputs(module, inputs, targets, batch_size):
+            losses += _losses(outputs, answers[held.rows : held.rows + len(outputs)], loss)
+            held.add(outputs)
+        accuracy = float(metric(held.all(), answers))
+    return Evaluation(accuracy, float(torch.cat(losses).double().mean()))
 
 
 def per_example_losses(
@@ -75,13 +87,11 @@ def per_example_losses(
     # losses would find ties where there is something to find
     answers = _tensor(targets)
     parts: list[Tensor] = []
+    start = 0
     for outputs in _outputs(module, inputs, targets, batch_size):
-        start = sum(len(part) for part in parts)
-        part = loss(outputs.double(), answers[start : start + len(outputs)]).double()
-        if part.shape != (len(outputs),):
-            raise ValueError(f"loss must return one value an example, [{len(outputs)}], got {list(part.shape)}")
-        parts.append(part)
-    return np.asarray(torch.cat(parts).numpy())
+        parts += _losses(outputs, answers[start : start + len(outputs)], lambda *pair: loss(pair[0].double(), pair[1]))
+        start += len(outputs)
+    return np.asarray(torch.cat(parts).double().numpy())
 
 
 def model_cost(module: nn.Module, rows: NDArray[Any], repeats: int = 200, warm_up: int = 20) -> ModelCost:
@@ -108,6 +118,47 @@ def _outputs(module: nn.Module, inputs: NDArray[Any], targets: NDArray[Any], bat
     with _eval_mode(module):
         for start in range(0, len(inputs), batch_size):
             yield module(_tensor(inputs[start : start + batch_size]))
+
+
+class _Held:
+    """Outputs of all of so many rows, batch after batch: in memory, or in ``file`` where they are large."""
+
+    def __init__(self, count: int, file: IO[bytes]) -> None:
+        self._count, self._file = count, file
+        self._tensor: Tensor | None = None
+        self._shape: tuple[int, ...] = ()
+        self.rows = 0
+
+    def add(self, outputs: Tensor) -> None:
+        if not self.rows:
+            self._shape, self._dtype = tuple(outputs.shape[1:]), outputs.dtype
+            if outputs[0].nbytes * self._count <= _HELD_BYTES:
+                self._tensor = outputs.new_empty((self._count, *self._shape))
+        if self._tensor is None:
+            # written, not mapped: a full disk is then an error and not a killed process
+            self._file.write(np.ascontiguousarray(outputs.numpy()).data)
+        else:
+            self._tensor[self.rows : self.rows + len(outputs)] = outputs
+        self.rows += len(outputs)
+
+    def all(self) -> Tensor:
+        if self._tensor is not None:
+            return self._tensor
+        self._file.flush()
+        dtype = torch.empty(0, dtype=self._dtype).numpy().dtype
+        # "c": torch wants memory that it may write to; what it writes stays out of the file
+        return torch.from_numpy(np.memmap(self._file, dtype, "c", shape=(self.rows, *self._shape)))
+
+
+def _losses(outputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+    """Return the losses of a batch's rows, in pieces; a loss works on copies of what it gets."""
+    found, size = [], max(1, _PIECE // max(1, outputs[0].numel()))
+    for some, answers in zip(torch.split(outputs, size), torch.split(targets, size), strict=True):
+        losses = loss(some, answers)
+        if losses.shape != (len(some),):
+            raise ValueError(f"loss must return one value an example, [{len(some)}], got {list(losses.shape)}")
+        found.append(losses)
+    return found
 
 
 def _tensor(rows: NDArray[Any]) -> Tensor:

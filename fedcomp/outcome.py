@@ -31,6 +31,7 @@ from fedcomp.run_files import Checkpoint, RunDirectory
 from fedcomp.runtimes.base import ExportError
 from fedcomp.runtimes.onnx_file import export_onnx
 from fedcomp.shrink import distil, load_arrays, save_arrays
+from fedcomp.shrink.distillation.start import started_from
 from fedcomp.statement import statement
 from fedcomp.tasks import model_rows
 from fedcomp.training import get_arrays
@@ -116,12 +117,16 @@ def _distil(plan: Plan, teacher: nn.Module) -> nn.Module:
 
     def logits(raw: NDArray[np.float32]) -> NDArray[np.float32]:
         inputs = plan.task.features(raw)
+        pieces = min(16, -(-len(inputs) // 64))  # a batch of sequences is asked at once
         with torch.no_grad():
-            parts = [teacher(torch.from_numpy(model_rows(part))) for part in np.array_split(inputs, 16)]
+            parts = [teacher(torch.from_numpy(model_rows(part))) for part in np.array_split(inputs, pieces)]
         return torch.cat(parts).numpy()
 
+    student = student_module(plan)
+    if settings.start == "teacher":
+        student = started_from(student, teacher)
     return distil(
-        student_module(plan),
+        student,
         plan.public_split(),
         logits,
         temperature=settings.temperature,
@@ -130,6 +135,8 @@ def _distil(plan: Plan, teacher: nn.Module) -> nn.Module:
         learning_rate=settings.learning_rate,
         hard_label_weight=settings.hard_label_weight,
         copies=settings.copies,
+        loss=plan.task.loss,
+        padding=plan.task.padding,
         rng=stream(plan.config.seed, "distil"),
     )
 

@@ -2,20 +2,30 @@
 
 It reads like the pseudocode of McMahan et al. (2017) with coded exchange: each round, every client of the cohort
 decodes the released model, trains what it has the width for, and encodes its update; the server decodes, averages each
-value over the clients that have it, steps, and releases a coded delta. Privacy is off: noise is not repeatable. Where
-this loop and a Flower run disagree, the loop is right.
+value over the clients that have it, distils the average towards the client models where that is due (Lin et al. 2020),
+steps, and releases a coded delta. Privacy is off: noise is not repeatable. Where this loop and a Flower run disagree,
+the loop is right.
 """
 
+from dataclasses import replace
+
 import numpy as np
+import torch
+from torch import nn
 
 from fedcomp.arrays import Array, Arrays, add, scale, subtract, zeros_like
 from fedcomp.codecs import CodecContext
 from fedcomp.codecs.importance import importance_of
-from fedcomp.config import Config
+from fedcomp.config import Config, FusionConfig
 from fedcomp.plan import Plan, make_plan
 from fedcomp.plan.narrow import Narrow
 from fedcomp.privacy import CohortSampler
 from fedcomp.rng import stream
+from fedcomp.shrink.base import Material
+from fedcomp.shrink.distillation.averaged import answers_of, imitate
+from fedcomp.shrink.distillation.lesson import prepare
+from fedcomp.shrink.taught import bare
+from fedcomp.shrink.zeros import keep_zeros
 from fedcomp.threads import single_thread
 from fedcomp.training import get_arrays, set_arrays, train_plain
 
@@ -35,7 +45,7 @@ def run(config: Config) -> dict[str, Array]:
     memories: dict[int, dict[str, Array]] = {}
     held: dict[int, Arrays] = {}
     for number in range(1, plan.config.rounds + 1):
-        updates, weights = [], []
+        updates, weights, client_models = [], [], []
         for client in cohort(plan, number):
             base = released
             if server.release == "each":
@@ -51,10 +61,15 @@ def run(config: Config) -> dict[str, Array]:
             importance = importance_of(plan.uplink, base, update)
             context = CodecContext(base, importance, memories.get(client, {}))
             payload, memories[client] = plan.uplink.advance(update, rng, context)
-            updates.append(spread(plan.uplink.decode(payload, reference=base), model, narrow))
+            decoded = plan.uplink.decode(payload, reference=base)
+            updates.append(spread(decoded, model, narrow))
+            client_models.append((narrow, add(narrow.slices.take(model) if narrow else model, decoded)))
             weights.append(num_examples if server.weighting == "examples" else 1)
         if updates:
-            velocity = add(scale(velocity, server.momentum), plan.thinned(mean(updates, weights)))
+            average = mean(updates, weights)
+            if config.fusion is not None and number % config.fusion.every == 0:
+                average = subtract(distilled(plan, config.fusion, add(model, average), client_models, number), model)
+            velocity = add(scale(velocity, server.momentum), plan.thinned(average))
             model = add(model, scale(velocity, server.learning_rate))
             if server.release == "each":
                 continue
@@ -113,3 +128,33 @@ def mean(updates: list[dict[str, Array]], weights: list[int]) -> dict[str, Array
             count += held * weight
         found[name] = np.where(count > 0, total / (unit * np.maximum(count, 1)), 0).astype(like.dtype)
     return found
+
+
+def distilled(
+    plan: Plan,
+    settings: FusionConfig,
+    average: Arrays,
+    client_models: list[tuple[Narrow | None, Arrays]],
+    number: int,
+) -> dict[str, Array]:
+    """Return the average after it has learnt what the client models answer on average to the public rows."""
+    student = with_arrays(keep_zeros(bare(plan.task.model(plan.model_seed())), plan.masks), average)
+    rng, rows = stream(plan.config.seed, "fusion", number), plan.public_split().inputs
+    lesson = prepare(Material(rows, None, "public", plan.task.loss, student), 1, plan.task.padding, rng)
+    with single_thread():
+        answers = [
+            answers_of(with_arrays(narrow.module() if narrow else bare(student), arrays), lesson.versions[0])
+            for narrow, arrays in client_models
+        ]
+        unit = 2.0**24
+        total = sum(np.rint(each.astype(np.float64) * unit) for each in answers)
+        towards = torch.from_numpy(np.asarray(total / (unit * len(answers)), np.float32))
+        lesson = replace(lesson, answers=lambda _, rows: towards[rows])
+        imitate(student, lesson, **settings.model_dump(exclude={"every"}), rng=rng)
+    return get_arrays(student)
+
+
+def with_arrays(module: nn.Module, arrays: Arrays) -> nn.Module:
+    """Return ``module`` itself with these arrays."""
+    set_arrays(module, arrays)
+    return module

@@ -40,7 +40,10 @@ CANDIDATES = [
     [500, 900],
     [0.5, 1.0],
     {"model": "dense.safetensors"},
+    {"every": 2},
     "local",
+    "adamw",
+    "teacher",
     "dirichlet",
     "fixed",
     "examples",
@@ -84,6 +87,14 @@ def test_everything_about_a_teacher_is_in_the_digest(key):
 
 
 @pytest.mark.parametrize(
+    "change", [{"every": 2}, {"steps": 5}, {"batch_size": 5}, {"learning_rate": 0.5}, {"temperature": 2.0}], ids=str
+)
+def test_everything_about_fusion_is_in_the_digest(change):
+    assert config_from_dict({"fusion": change}).digest() != config_from_dict({"fusion": {}}).digest()
+    assert config_from_dict({"fusion": {}}).digest() != Config().digest()
+
+
+@pytest.mark.parametrize(
     ("tree", "said"),
     [
         ({"typo": 1}, "typo: unknown key, got 1"),
@@ -113,6 +124,7 @@ def test_everything_about_a_teacher_is_in_the_digest(key):
         ({"teacher": {"model": "dense.pt"}}, "teacher.model: expected text that matches"),
         ({"teacher": {"model": "a.safetensors", "sha256": "12"}}, "teacher.sha256: expected text that matches"),
         ({"teacher": {}}, "teacher.model: expected Field required, got {}"),
+        ({"fusion": {"steps": 0}}, "fusion.steps: expected greater than 0, got 0"),
     ],
 )
 def test_each_kind_of_problem_names_key_expected_and_got(tree, said):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fedcomp import evaluation
 from fedcomp.evaluation import evaluate, model_cost, per_example_losses
 
 
@@ -107,3 +108,47 @@ def test_losses_of_a_confident_model_are_not_rounded_to_one_value():
     assert len(np.unique(per_example_losses(module, rows, np.zeros(50, np.int64), loss))) == 50
     single = loss(module(torch.from_numpy(rows)), torch.zeros(50, dtype=torch.int64))
     assert len(torch.unique(single)) < 10  # what the float32 losses would show
+
+
+class Words(nn.Module):
+    """Logits ``[n, 3, 5]`` of rows ``[n, 15]``."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.reshape(-1, 3, 5)
+
+
+def word_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(dim=1)
+
+
+def word_metric(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    return float((outputs.argmax(dim=2) == targets)[targets > 0].double().mean())
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+def test_outputs_that_are_too_large_to_hold_give_the_same_figures(monkeypatch, batch_size):
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(50, 15)).astype(np.float32), rng.integers(0, 5, (50, 3))
+    outputs, answers = Words()(torch.from_numpy(rows)), torch.from_numpy(targets)
+    expected = word_metric(outputs, answers), float(word_loss(outputs, answers).double().mean())
+    seen = []
+
+    def watching(given: torch.Tensor, truths: torch.Tensor) -> float:
+        seen.append(given)
+        return word_metric(given, truths)
+
+    for held in (2**28, 100):
+        monkeypatch.setattr(evaluation, "_HELD_BYTES", held)
+        monkeypatch.setattr(evaluation, "_PIECE", held)
+        found = evaluate(Words(), rows, targets, word_loss, watching, batch_size)
+        assert (found.accuracy, found.loss) == expected
+    assert torch.equal(seen[0], outputs)
+    assert torch.equal(seen[1], outputs)
+    seen[1].zero_()  # as a metric may that works in place
+    losses = per_example_losses(Words(), rows, targets, word_loss, batch_size)
+    np.testing.assert_array_equal(losses, word_loss(outputs.double(), answers).numpy())
+
+
+def test_a_loss_of_a_batch_is_no_loss_of_its_examples():
+    with pytest.raises(ValueError, match=r"one value an example, \[4\], got \[\]"):
+        evaluate(Scaled(), ROWS, TARGETS, lambda outputs, targets: loss(outputs, targets).mean(), metric)

@@ -182,3 +182,16 @@ def test_a_model_with_batch_norm_is_refused_under_privacy(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     found = problems(task="normed_task:task", privacy=LOCAL)
     assert any("'1'" in problem and "BatchNorm" in problem and "GroupNorm" in problem for problem in found), found
+
+
+def test_a_student_that_has_nothing_of_its_teachers_cannot_start_from_it():
+    settings = {"student": {"start": "teacher"}, "data": {"public_examples": 100}}
+    (found,) = problems(**settings)
+    assert "expected 'scratch', since the student has no array of weights of the same name and shape" in found
+
+
+def test_an_optimizer_that_a_mode_cannot_have_is_refused():
+    training = {"optimizer": "adamw", "learning_rate": 1e-3}
+    assert make_plan(config(training=training)).config.training.optimizer == "adamw"
+    assert any("training.optimizer: expected sgd" in p for p in problems(training=training, privacy=LOCAL))
+    assert any("training.momentum: expected 0" in p for p in problems(training={**training, "momentum": 0.9}))

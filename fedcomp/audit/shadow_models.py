@@ -1,6 +1,7 @@
 """Shadow models: what models of the same making say of a record when they were, and were not, trained on it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -101,14 +102,16 @@ def shadow_scores(
     return ShadowScores(np.stack(known), included, np.stack(unknown))
 
 
-def label_confidence(module: nn.Module, inputs: NDArray[Any], targets: NDArray[Any]) -> Floats:
+def label_confidence(
+    module: nn.Module, inputs: NDArray[Any], targets: NDArray[Any], padding: int | None = None
+) -> Floats:
     """Return ``log(p / (1 - p))`` of the probability ``p`` that ``module`` gives each row's class, ``[n]``.
 
     In this scale the scores of one record over models are near to normal (Carlini et al. 2022). Computed from the
     logits in double precision, as the class's logit less the logarithm of the sum over the others: no ``1 - p`` is
-    ever rounded to 0.
+    ever rounded to 0. Of targets that are sequences, it is the mean over the tokens that are not ``padding``.
     """
-    return per_example_losses(module, inputs, targets, _log_odds)
+    return per_example_losses(module, inputs, targets, functools.partial(_log_odds, padding=padding))
 
 
 def report_attack(
@@ -141,9 +144,15 @@ def report_attack(
     return dataclasses.replace(report, assumptions=assumptions)
 
 
-def _log_odds(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    if outputs.dim() != 2 or outputs.shape[1] < 2:
-        raise ValueError(f"outputs must be [n, classes] with two classes or more, got {list(outputs.shape)}")
-    own = targets[:, None]
-    others = outputs.scatter(1, own, -torch.inf).logsumexp(dim=1)
-    return outputs.gather(1, own)[:, 0] - others
+def _log_odds(outputs: torch.Tensor, targets: torch.Tensor, padding: int | None) -> torch.Tensor:
+    if outputs.dim() != targets.dim() + 1 or targets.dim() > 2 or outputs.shape[-1] < 2:
+        raise ValueError(
+            f"outputs must be [n, classes] or [n, length, classes] with two classes or more, got {list(outputs.shape)}"
+        )
+    own = targets.unsqueeze(-1)
+    others = outputs.scatter(-1, own, -torch.inf).logsumexp(dim=-1)
+    odds = outputs.gather(-1, own).squeeze(-1) - others
+    if odds.dim() == 1:
+        return odds
+    counted = torch.ones_like(targets) if padding is None else targets != padding
+    return (odds * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)

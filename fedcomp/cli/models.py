@@ -30,6 +30,10 @@ def export(
     private_rows: Annotated[
         bool, typer.Option("--private-rows", help="Mode none only: make and choose by the clients' rows.")
     ] = False,
+    made_up_rows: Annotated[
+        bool,
+        typer.Option("--made-up-rows", help="Without public rows: make some; accuracy is then not measured."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Export the small model of a finished run: its student as it is, or the best that a search finds."""
@@ -42,7 +46,14 @@ def export(
     from fedcomp.report import write_report
 
     runtime = {"onnx": "onnxruntime"}.get(to, to)
-    wish = Wish(parse_target(target), runtime, steps=steps, timing=Timing(batch, threads), private_rows=private_rows)
+    wish = Wish(
+        parse_target(target),
+        runtime,
+        steps=steps,
+        timing=Timing(batch, threads),
+        private_rows=private_rows,
+        made_up_rows=made_up_rows,
+    )
     console = Console(stderr=True, quiet=as_json)
     found = export_run(run, wish, out, lambda text: console.print(Text(text)))
     write_report(run)

@@ -9,11 +9,17 @@ from fedcomp.shrink.base import Step
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the dense model is made smaller: from its own weights (``dense``) or the task's ``student``, by steps."""
+    """How a model is made smaller, by steps: from the dense one (``origin``), or the task's ``student``.
+
+    ``after`` names another recipe, whose result this one goes on from. ``formats`` are the number formats that what it
+    makes is for; all that are tried if None.
+    """
 
     name: str
     steps: tuple[Step, ...] = ()
     origin: str = "dense"
+    after: str | None = None
+    formats: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

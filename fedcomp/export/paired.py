@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fedcomp.runtimes.base import Program
 from fedcomp.tasks import model_rows
 
 _PIECE = 256
-_Z = 1.959964  # two-sided 95 %
+_MISSED = 0.05  # how often a 95 % interval does not have the truth in it
 
 
 @dataclass(frozen=True)
@@ -53,5 +54,25 @@ def paired_loss(dense: NDArray[np.float64], small: NDArray[np.float64]) -> Paire
         raise ValueError(f"expected scores of the same 2 or more rows, got {len(dense)} and {len(small)}")
     differences = 100 * (dense - small)
     mean = float(differences.mean())
-    margin = _Z * float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    margin = _deviations(1) * float(differences.std(ddof=1)) / math.sqrt(len(differences))
     return PairedLoss(mean, (mean - margin, mean + margin))
+
+
+def widened(interval: tuple[float, float], candidates: int) -> tuple[float, float]:
+    """Return the 95 % ``interval`` of one of ``candidates``, so wide that all of theirs hold at once.
+
+    Then it holds for whichever was chosen, and by whatever rule: O. Dunn, *Multiple Comparisons Among Means* (1961).
+
+    Raises:
+        ValueError: for fewer than one candidate.
+    """
+    if candidates < 1:
+        raise ValueError(f"candidates must be at least 1, got {candidates}")
+    low, high = interval
+    middle, margin = (low + high) / 2, (high - low) / 2 * _deviations(candidates) / _deviations(1)
+    return middle - margin, middle + margin
+
+
+def _deviations(intervals: int) -> float:
+    """Return the standard deviations to each side with which so many intervals all hold in 95 % of cases, or more."""
+    return NormalDist().inv_cdf(1 - _MISSED / (2 * intervals))

@@ -5,29 +5,33 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from fedcomp.errors import ConfigError, RunError
-from fedcomp.export.candidate import Measured
+from fedcomp.export.candidate import Measured, Recipe
+from fedcomp.export.finer import Lessons, finer_recipes
+from fedcomp.export.ground import ground_of
 from fedcomp.export.recipes import RATIOS, recipes_for
-from fedcomp.export.search import Built, Ground, Timing, build, make_modules, measure
+from fedcomp.export.search import Built, Ground, Made, Timing, build, make_modules, measure
 from fedcomp.export.target import Choice, Target, choose
 from fedcomp.export.writer import Writer
-from fedcomp.plan import Plan, make_plan
-from fedcomp.released import released_modules, student_module
+from fedcomp.plan import make_plan
 from fedcomp.rng import stream
 from fedcomp.run_files import RunDirectory
-from fedcomp.runtimes.base import Runtime
+from fedcomp.runtimes.base import Program, Runtime
 from fedcomp.runtimes.registry import RUNTIMES
-from fedcomp.shrink.base import DataTouched, Material, Step
+from fedcomp.shrink.base import Material
 from fedcomp.shrink.registry import step_from_config
-from fedcomp.tasks import Split, model_rows
 
 FAST_FORMATS = ("fp32", "int8-static", "int8-dynamic", "int4-weight")
 """Number formats that are tried for speed; the others are tried where a small file is asked for."""
-_FEWEST_ROWS, _BATCH = 40, 32
+_BATCH = 32
+_ROUNDING_SHARE = 1 / 3  # of a recovery's steps, to learn to live with rounding
+_BITS = 7  # of weights in products, see fedcomp.runtimes.int8
 _LARGEST_ERROR = 0.5  # a file whose outputs are further from its module's than that computes something else
 
 
@@ -36,7 +40,9 @@ class Wish:
     """What the user asks of an export.
 
     ``runtime`` is a runtime's name or ``any``; ``ratios`` are the shares that are cut; ``steps`` of training
-    follow each cut; ``private_rows`` lets the clients' rows be read where no privacy is claimed.
+    follow each cut; ``finer`` lets what was measured suggest more, see ``fedcomp.export.finer``. Where there are no
+    public rows, ``private_rows`` lets the clients' be read if no privacy is claimed, and ``made_up_rows`` makes some,
+    which measure no accuracy.
     """
 
     target: Target
@@ -45,6 +51,8 @@ class Wish:
     steps: int = 1500
     timing: Timing = field(default_factory=Timing)
     private_rows: bool = False
+    made_up_rows: bool = False
+    finer: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,24 +83,12 @@ def export_run(path: Path, wish: Wish, out: Path | None = None, say: Callable[[s
         raise RunError(f"{path} is not finished: expected a summary.json; run `fedcomp resume {path}` first")
     plan = make_plan(run.config())
     runtimes = _runtimes(wish.runtime)
-    ground = _ground(plan, path, wish)
-    rng = stream(plan.config.seed, "export")
-    recovery = _recovery(ground.material, wish.steps, plan.task.padding)
-    recipes = recipes_for(ground.origins["dense"], recovery, wish.ratios, student="student" in ground.origins)
-    made = make_modules(ground, recipes, rng, say)
-    rows = np.asarray(ground.material.inputs[:512])
-    threads = wish.timing.threads
-    say("building and measuring")
-    baseline = RUNTIMES["onnxruntime"]
-    program = baseline.open(baseline.build(ground.origins["dense"], rows), threads)
-    formats = FAST_FORMATS if wish.target.bytes is None else None
-    built = list(build(made, runtimes, rows, ground.material.data, say, threads, formats))
-    measured = [
-        found for found in measure(ground, built, program, wish.timing, rng) if found.output_error <= _LARGEST_ERROR
-    ]
+    ground = ground_of(plan, path, private_rows=wish.private_rows, made_up_rows=wish.made_up_rows)
+    lessons = _lessons(ground.material, wish.steps, plan.task.padding)
+    built, measured = _Search(ground, wish, runtimes, lessons, stream(plan.config.seed, "export"), say).run()
     seconds = time.perf_counter() - began
     writer = Writer(plan, run, ground, wish.timing)
-    asked = wish.target.sentence()
+    asked = wish.target.sentence(ground.judged_data)
     writer.curve(asked, measured, None, seconds)  # first without: if none keeps the target, it shows by how much
     choice = choose(measured, wish.target, ground.judged_data)
     writer.curve(asked, measured, choice, seconds)
@@ -102,12 +98,69 @@ def export_run(path: Path, wish: Wish, out: Path | None = None, say: Callable[[s
     return Exported(folder, model, choice, tuple(measured), chosen, ground.origins["dense"])
 
 
-def _recovery(material: Material, steps: int, padding: int) -> Step:
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """From coarse to fine: recipes made, built and measured; then more, and all of them measured side by side."""
+
+    ground: Ground
+    wish: Wish
+    runtimes: list[Runtime]
+    lessons: Lessons
+    rng: np.random.Generator
+    say: Callable[[str], None]
+
+    def run(self) -> tuple[list[Built], list[Measured]]:
+        dense, wish = self.ground.origins["dense"], self.wish
+        student = "student" in self.ground.origins
+        recipes = recipes_for(
+            dense, self.lessons.recovery, self.ground.material.inputs[0], wish.ratios, student=student
+        )
+        made, built = self._made(recipes, {})
+        measured = self._measured(built)
+        if not wish.finer:
+            return built, measured
+        static = {each for runtime in self.runtimes for each in runtime.calibrated if self._tried(each)}
+        modules = {name: each.shrunk.module for name, each in made.items()}
+        finer = finer_recipes(recipes, modules, measured, wish.target, self.lessons, static)
+        built += self._made(finer, made)[1]
+        return built, self._measured(built) if finer else measured
+
+    def _made(self, recipes: list[Recipe], earlier: dict[str, Made]) -> tuple[dict[str, Made], list[Built]]:
+        made = make_modules(self.ground, recipes, self.rng, self.say, earlier)
+        self.say("building and measuring")
+        formats = [each for runtime in self.runtimes for each in runtime.formats if self._tried(each)]
+        threads = self.wish.timing.threads
+        return made, list(build(self.ground, made, self.runtimes, self._rows(), self.say, threads, formats))
+
+    def _measured(self, built: list[Built]) -> list[Measured]:
+        found = measure(self.ground, built, self._baseline(), self.wish.timing, self.rng)
+        return [each for each in found if each.output_error <= _LARGEST_ERROR]
+
+    def _baseline(self) -> Program:
+        runtime = RUNTIMES["onnxruntime"]
+        return runtime.open(runtime.build(self.ground.origins["dense"], self._rows()), self.wish.timing.threads)
+
+    def _rows(self) -> NDArray[Any]:
+        return np.asarray(self.ground.material.inputs[:512])
+
+    def _tried(self, number_format: str) -> bool:
+        return self.wish.target.bytes is not None or number_format in FAST_FORMATS
+
+
+def _lessons(material: Material, steps: int, padding: int) -> Lessons:
     """Return what lets a model that was cut learn from the dense one again: as long, however few rows there are."""
-    epochs = math.ceil(steps * _BATCH / len(material.inputs))
     labels = 0.3 if material.targets is not None else 0.0
-    options = {"epochs": epochs, "batch_size": _BATCH, "hard_label_weight": labels, "padding": padding}
-    return step_from_config({"id": "distil", **options})
+    options = {"batch_size": _BATCH, "hard_label_weight": labels, "padding": padding}
+
+    def epochs(share: float) -> int:
+        return math.ceil(share * steps * _BATCH / len(material.inputs))
+
+    aware = {"id": "quantization-aware", "epochs": epochs(_ROUNDING_SHARE), "weight_bits": _BITS}
+    return Lessons(
+        recovery=step_from_config({"id": "distil", "epochs": epochs(1), **options}),
+        rounding=step_from_config({**aware, **options}),
+        padding=padding,
+    )
 
 
 def _runtimes(name: str) -> list[Runtime]:
@@ -120,39 +173,3 @@ def _runtimes(name: str) -> list[Runtime]:
     if not usable:
         raise ConfigError([f"--to: {name} is not installed: {wanted[0].missing()}"])
     return usable
-
-
-def _ground(plan: Plan, path: Path, wish: Wish) -> Ground:
-    modules = released_modules(plan, path)
-    rows, data = _rows(plan, wish.private_rows)
-    # a student that eats raw rows stands in for a global model that eats features: a device has no feature transform
-    transformed = rows.raw is not rows.inputs
-    if transformed and "student" not in modules:
-        raise RunError(f"{path} has no student, and its global model eats features: set student.enabled")
-    dense = modules["student"] if transformed else modules["global"]
-    inputs = model_rows(rows.raw)
-    order = stream(plan.config.seed, "export rows").permutation(len(rows))
-    judged, fitted = np.sort(order[: len(rows) // 4]), np.sort(order[len(rows) // 4 :])
-    origins = {"dense": dense} if transformed else {"dense": dense, "student": student_module(plan)}
-    return Ground(
-        origins=origins,
-        material=Material(inputs[fitted], rows.targets[fitted], data, plan.task.loss, teacher=dense),
-        judged=Split(inputs[judged], rows.targets[judged], inputs[judged]),
-        metric=plan.task.metric,
-        private=plan.private,
-        judged_data=data,
-    )
-
-
-def _rows(plan: Plan, private_rows: bool) -> tuple[Split, DataTouched]:
-    public = plan.public_split()
-    if len(public) >= _FEWEST_ROWS:
-        return public, "public"
-    if not private_rows or plan.private:
-        why = "a private mode's rows are nobody's to choose by" if plan.private else "or pass --private-rows"
-        problem = (
-            f"data.public_examples: expected at least {_FEWEST_ROWS} public rows to make and judge a small model, got "
-            f"{len(public)}; {why}"
-        )
-        raise ConfigError([problem])
-    return plan.task.train().take(np.concatenate(plan.split_rows[0])), "private"

@@ -24,6 +24,8 @@ from fedcomp.shrink import save_arrays
 from fedcomp.shrink.widths import widths_of
 from fedcomp.training import get_arrays
 
+_ACCURACY = {"synthetic": "agreement with the dense model on made-up rows, and not accuracy: that was not measured"}
+
 
 @dataclass(frozen=True, eq=False)
 class Writer:
@@ -83,7 +85,9 @@ class Writer:
             "steps": [{"config": dict(step), "data": data} for step, data in built.touched],
             "run": {"name": config.name, "config_digest": self.plan.digest(), "seed": config.seed},
             "privacy": self._privacy(built),
-            "measured": choice.chosen.to_json() | self._how(),
+            "measured": choice.chosen.to_json()
+            | {"candidates": choice.candidates, "interval_as_chosen": list(choice.interval)}
+            | self._how(),
             "why": choice.why,
         }
 
@@ -92,9 +96,11 @@ class Writer:
         return {
             "rows": len(ground.judged),
             "data": ground.judged_data,
+            "accuracy_is": _ACCURACY.get(ground.judged_data, "the task's metric, on rows with labels"),
             "batch": timing.batch,
             "threads": timing.threads,
             "rounds": timing.rounds,
+            "clock": "processor" if timing.threads == 1 else "wall",
         }
 
     def _privacy(self, built: Built) -> Mapping[str, Any]:

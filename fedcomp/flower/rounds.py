@@ -2,7 +2,7 @@
 
 import reprlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from fedcomp.flower.messages import Frame, from_message, pack, to_record, unpack
 from fedcomp.flower.peers import Peer, Self
 from fedcomp.flower.releases import Parcel, Releases
 from fedcomp.plan import Plan
+from fedcomp.plan.fusion import Fusion
 from fedcomp.privacy import AdaptiveClip, Receipt
 from fedcomp.terms import adaptive_clip, server_mechanism
 
@@ -30,7 +31,8 @@ class RoundOutcome:
     """What came of a round."""
 
     mean: dict[str, Array] | None
-    """The mean update, noised under mode ``central``; None if no update was counted and none is claimed to be."""
+    """The mean update, noised under mode ``central``, distilled where fusion was due; None if no update was counted and
+    none is claimed to be."""
     cohort: int
     counted: tuple[str, ...]
     """Clients whose update is in the mean."""
@@ -49,6 +51,8 @@ class RoundOutcome:
     """The bound of the next round where that moves; noised, and covered by the round's event."""
     receipts: tuple[Receipt, ...] = ()
     """Under mode ``local``: of each update that was counted, its digest and its client's ledger's head."""
+    fusion: Mapping[str, float] | None = None
+    """What fusion did, where it was due: see ``Fusion.fuse``."""
 
 
 @dataclass
@@ -67,10 +71,13 @@ class Traffic:
 
 
 class Rounds:
-    """The server's end of all rounds of one run; remembers which clients it has met."""
+    """The server's end of all rounds of one run; remembers which clients it has met.
 
-    def __init__(self, grid: Grid, plan: Plan, own: Self, releases: Releases) -> None:
-        self._grid, self._plan, self._own, self._releases = grid, plan, own, releases
+    ``fusion`` is the plan's (``make_fusion``); without it, updates are averaged alone.
+    """
+
+    def __init__(self, grid: Grid, plan: Plan, own: Self, releases: Releases, fusion: Fusion | None = None) -> None:
+        self._grid, self._plan, self._own, self._releases, self._fusion = grid, plan, own, releases, fusion
         self._clip, self._weighted = adaptive_clip(plan.config), plan.config.server.weighting == "examples"
         self._peers: dict[int, Peer] = {}
         self._links: dict[int, Link] = {}
@@ -96,11 +103,9 @@ class Rounds:
         outgoing, started = self._outgoing(asked, sent, round_number, clip, head), time.monotonic()
         # what a client holds is not known from here until it answers: who does not gets the whole model next time
         self._peers.update({node: replace(peer, version=-1, holds="") for node, peer in asked.items()})
-        aggregator = self._aggregator(clip)
-        state: Any = aggregator.init(server_model.model)
-        fold: Callable[..., Any] = aggregator.accumulate
-        counted, within, receipts, uplink_fp32 = [], [], [], 0
-        example, example_sent = b"", None
+        aggregator: Any = self._aggregator(round_number, clip)
+        state = aggregator.init(server_model.model)
+        counted, within, receipts, uplink_fp32, example, example_sent = [], [], [], 0, b"", None
         for node, content in self._exchange(MessageType.TRAIN, outgoing, traffic):
             self._measure(node, len(outgoing[node]) + len(content), time.monotonic() - started, _header(content))
             try:
@@ -108,7 +113,7 @@ class Rounds:
                 update = self._decode(inner, sent[node].model)
                 bit, weight = _bit(inner) if clip else False, inner.number("num_examples") if self._weighted else 1
                 kept = self._receipts(inner, asked[node].name, round_number)
-                state = fold(state, update, weight)
+                state = aggregator.accumulate(state, update, weight)
             except FedcompError as error:
                 traffic.refuse(asked[node].name, error)
                 self._note_refusal(node, content, traffic)
@@ -120,8 +125,9 @@ class Rounds:
             uplink_fp32 += fp32_bytes(update)
             if not example:
                 example, example_sent = inner.parts[0], sent[node].frame
+        mean, fusion = _finish(aggregator, state, some=bool(counted))
         return RoundOutcome(
-            mean=_finish(aggregator, state, some=bool(counted)),
+            mean=mean,
             cohort=len(nodes),
             counted=tuple(sorted(counted)),
             trained=tuple(sorted(peer.name for node, peer in asked.items() if node not in traffic.declined)),
@@ -134,9 +140,12 @@ class Rounds:
             example_sent=example_sent,
             clipping_norm=_following(clip, within),
             receipts=tuple(receipts),
+            fusion=fusion,
         )
 
-    def _aggregator(self, clip: AdaptiveClip | None) -> UniformMean | PrivateSum | WidthMean:
+    def _aggregator(self, number: int, clip: AdaptiveClip | None) -> UniformMean | PrivateSum | WidthMean | Fusion:
+        if self._fusion is not None:
+            return self._fusion.in_round(number)
         aggregator = self._plan.aggregator
         if clip is None or not isinstance(aggregator, PrivateSum):
             return aggregator
@@ -248,11 +257,15 @@ class Rounds:
         return self._peers[node].name if node in self._peers else f"node {node}"
 
 
-def _finish(aggregator: UniformMean | PrivateSum | WidthMean, state: Any, *, some: bool) -> dict[str, Array] | None:
+def _finish(
+    aggregator: UniformMean | PrivateSum | WidthMean | Fusion, state: Any, *, some: bool
+) -> tuple[dict[str, Array] | None, dict[str, float] | None]:
     if isinstance(aggregator, PrivateSum):
         # a round without updates is a round of noise: skipping it would tell that nobody came
-        return aggregator.release(state)
-    return aggregator.finish(state) if some else None
+        return aggregator.release(state), None
+    if not some:
+        return None, None
+    return aggregator.fuse(state) if isinstance(aggregator, Fusion) else (aggregator.finish(state), None)
 
 
 def _following(clip: AdaptiveClip | None, within: Sequence[bool]) -> float:

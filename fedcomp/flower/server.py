@@ -26,6 +26,7 @@ from fedcomp.flower.rounds import RoundOutcome, Rounds
 from fedcomp.observer import Observer
 from fedcomp.outcome import evaluate_model, finish
 from fedcomp.plan import Plan, make_plan
+from fedcomp.plan.fusion import make_fusion
 from fedcomp.rng import stream
 from fedcomp.run_files import Checkpoint, RunDirectory
 from fedcomp.state import SqliteClientState
@@ -88,7 +89,7 @@ def carry_out(
     nodes = _wait_for_nodes(grid, plan.config.clients.population, node_timeout)
     checkpoint = run.load_checkpoint() or Checkpoint(0, ServerModel.initial(plan.initial_model()), _ZERO)
     run.drop_metrics_after(checkpoint.round)
-    rounds = Rounds(grid, plan, _identity(run, plan, key_file), _releases(plan, run))
+    rounds = Rounds(grid, plan, _identity(run, plan, key_file), _releases(plan, run), make_fusion(plan))
     epsilons = (0.0, *plan.epsilon_by_round())
     setup = time.perf_counter() - began
     account = account_of(plan, run)
@@ -186,6 +187,7 @@ def _row(
         "downlink_fp32_bytes": outcome.downlink_fp32_bytes,
         "refused": list(outcome.refused),
         "epsilon": None if epsilon is None or math.isinf(epsilon) else epsilon,
+        **({} if outcome.fusion is None else {"fusion": dict(outcome.fusion)}),
     }
 
 

@@ -104,9 +104,9 @@ def audit_replay(plan: Plan) -> tuple[Finding, ...]:
         code.terms.sampling_probability,
         1 if plan.central else plan.local_steps,
     )
-    rows = made_up_split(plan.task.train(), 6, plan.task.num_classes)
-    module, bound = plan.task.model(plan.model_seed()), plan.config.privacy.max_grad_norm
-    return (*replay(code), booked, *replay_model(module, plan.task.loss, rows, bound, engine_of(plan)))
+    task, module, bound = plan.task, plan.task.model(plan.model_seed()), plan.config.privacy.max_grad_norm
+    rows = made_up_split(task, module, 6)
+    return (*replay(code), booked, *replay_model(module, task.loss, rows, bound, engine_of(plan), task.padding))
 
 
 def _client_terms(plan: Plan, code: ClientRelease) -> tuple[Finding, ...]:

@@ -3,6 +3,7 @@
 import base64
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from fedcomp.arrays import Arrays
 from fedcomp.audit.finding import Finding, judged
 from fedcomp.audit.inversion import InversionReport, choose_method, invert_update, score_reconstruction
 from fedcomp.audit.png import picture_strip
+from fedcomp.audit.token_rows import has_tokens, token_bags, tokens_of_update
 from fedcomp.codecs import CodecContext
 from fedcomp.plan import Plan
 from fedcomp.privacy import PoissonSampler, epsilon
@@ -26,7 +28,8 @@ from fedcomp.terms import by_example
 from fedcomp.training import get_arrays, train_plain
 
 _CANDIDATES = 1000
-_TRIALS = {"analytic": 20, "optimized": 4}
+_TOKENS = "tokens"
+_TRIALS = {"analytic": 20, "optimized": 4, _TOKENS: 20}
 _STEPS = 250
 _SHOWN = 8
 _ALPHA = 1e-5
@@ -45,41 +48,50 @@ class Inversions:
     method: str
 
 
+@dataclass(frozen=True, eq=False)
+class _Attack:
+    """A way to invert updates: what it makes of examples ``[n, ...]``, and of an update in a range of inputs."""
+
+    method: str
+    limited: bool
+    vectors: Callable[[NDArray[Any]], NDArray[np.float64]]
+    guess: Callable[[Arrays, tuple[float, float] | None], NDArray[np.float64]]
+
+
 def invert_updates(plan: Plan) -> Inversions:
     """Invert updates of single examples after the run's codec: without privacy, and with the run's.
 
     A hit is a reconstruction that is nearer to its own example than to any other of the candidates, which are the other
-    examples of the training data. Clients with one example that is in every batch: the worst case.
+    examples of the training data. Of tokens it is those that the example holds (``tokens_of_update``), in no order.
+    Clients with one example that is in every batch: the worst case.
     """
     train, module = plan.task.train(), plan.task.model(plan.model_seed())
     rng = stream(plan.config.seed, "audit", "inversion")
     held = np.concatenate(plan.split_rows[0])
-    shape = train.inputs.shape[1:]
-    method = choose_method(module, shape)
+    attack = _attack(plan, module, train, rng)
     candidates = train.take(rng.permutation(held)[: min(_CANDIDATES, len(held))])
-    trials = min(_TRIALS[method], len(candidates))
-    others = candidates.inputs.reshape(len(candidates), -1).astype(np.float64)
+    trials = min(_TRIALS[attack.method], len(candidates))
+    true = attack.vectors(candidates.inputs)
+    others = true.reshape(len(candidates), -1)
     # pictures lie in a range that everybody knows; features in none that an attacker could count on
-    limits = (float(others.min()), float(others.max())) if len(shape) > 1 else None
+    limits = (float(others.min()), float(others.max())) if attack.limited else None
     found: dict[bool, list[NDArray[Any]]] = {False: [], True: []}
     for index in range(trials):
         one = candidates.take(np.array([index]))
         for private in [False] + [True] * plan.private:
             update = _on_the_wire(plan, module, one, private=private, trial=index)
-            guess = invert_update(
-                module, update, shape, 1, rng=rng, input_range=limits, steps=_STEPS, loss=plan.task.loss
-            )
-            found[private].append(np.nan_to_num(guess[0]))
-    true = candidates.inputs[:trials].astype(np.float64)
+            found[private].append(np.nan_to_num(attack.guess(update, limits)))
     reports = {
-        key: score_reconstruction(true, np.stack(values).astype(np.float64), method, limits) if values else None
+        key: score_reconstruction(true[:trials], np.stack(values).astype(np.float64), attack.method, limits)
+        if values
+        else None
         for key, values in found.items()
     }
     hits = {key: sum(_nearest(others, each) == i for i, each in enumerate(values)) for key, values in found.items()}
     plain = reports[False]
     if plain is None:
         raise ValueError("nothing was inverted: the task has no training rows")
-    return Inversions(plain, reports[True], hits[False], hits[True], trials, len(candidates), method)
+    return Inversions(plain, reports[True], hits[False], hits[True], trials, len(candidates), attack.method)
 
 
 def inversion_findings(plan: Plan, found: Inversions) -> tuple[Finding, ...]:
@@ -89,7 +101,7 @@ def inversion_findings(plan: Plan, found: Inversions) -> tuple[Finding, ...]:
         f"{found.method} inversion of updates of one example each, after the codec, with {found.candidates:,} "
         f"candidates; a run that keeps its claim fails with probability {_ALPHA:g}"
     )
-    plain = f"without privacy {found.hits_plain} of {found.trials}, PSNR {found.plain.psnr:.1f} dB"
+    plain = f"without privacy {found.hits_plain} of {found.trials}, {_nearness(found.plain)}"
     if event is None or found.protected is None:
         return ()
     spent = epsilon([(event, 1)], plan.config.privacy.delta)
@@ -98,14 +110,19 @@ def inversion_findings(plan: Plan, found: Inversions) -> tuple[Finding, ...]:
     most = int(stats.binom.isf(_ALPHA, found.trials, chance)) if chance < 1 else found.trials
     claim = "inverting an update points out its example no more often than the round's epsilon allows"
     measured = (
-        f"{found.hits_protected} of {found.trials} pointed out (at most {most} allowed), PSNR "
-        f"{found.protected.psnr:.1f} dB; {plain}"
+        f"{found.hits_protected} of {found.trials} pointed out (at most {most} allowed), {_nearness(found.protected)}; "
+        f"{plain}"
     )
     return (judged("L3 attacks", claim, found.hits_protected <= most, measured, how),)
 
 
 def pictures(found: Inversions) -> list[dict[str, str]]:
-    """Return the examples over what an attacker makes of them, for the report; features are drawn as squares."""
+    """Return the examples over what an attacker makes of them, for the report; features are drawn as squares.
+
+    Of tokens there are none: which ones an example holds makes no picture.
+    """
+    if found.method == _TOKENS:
+        return []
     shown = []
     for title, report in (("Without privacy", found.plain), ("With the run's privacy", found.protected)):
         if report is None:
@@ -136,6 +153,27 @@ def to_json(found: Inversions) -> dict[str, Any]:
             for name, each in reports.items()
         },
     }
+
+
+def _attack(plan: Plan, module: nn.Module, rows: Split, rng: np.random.Generator) -> _Attack:
+    shape, padding = rows.inputs.shape[1:], plan.task.padding
+    if has_tokens(rows.inputs):
+        return _Attack(
+            _TOKENS,
+            True,
+            lambda inputs: token_bags(module, inputs, padding),
+            lambda update, _: tokens_of_update(module, update, padding),
+        )
+
+    def invert(update: Arrays, limits: tuple[float, float] | None) -> NDArray[np.float64]:
+        found = invert_update(module, update, shape, 1, rng=rng, input_range=limits, steps=_STEPS, loss=plan.task.loss)
+        return found.reshape(shape)
+
+    return _Attack(choose_method(module, shape), len(shape) > 1, lambda inputs: inputs.astype(np.float64), invert)
+
+
+def _nearness(report: InversionReport) -> str:
+    return f"cosine {report.cosine:.2f}" if report.method == _TOKENS else f"PSNR {report.psnr:.1f} dB"
 
 
 def _on_the_wire(plan: Plan, module: nn.Module, one: Split, *, private: bool, trial: int) -> Arrays:

@@ -69,7 +69,7 @@ def _rows_of_table(editor: GraphEditor, node: Any, table: Any) -> list[Any]:
     if axis:
         return [node]
     (name, places), (output,) = node.input, node.output
-    integers, scales = signed_channels(table, 0)
+    integers, scales = signed_channels(table, 0, largest=127)
     stored, steps = (
         editor.add_weight(f"{name}/int8", integers),
         editor.add_weight(f"{name}/scales", scales[:, np.newaxis]),

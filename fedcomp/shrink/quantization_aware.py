@@ -28,8 +28,9 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 class QuantizationAware(Distil):
     """Distil with rounded weights and activations, and return the plain module, whose weights sit on the grid.
 
-    Which layers, which grids: see ``rounded``. Rounding the weights again as any runtime does, symmetric with a scale a
-    channel, changes none of them. Ranges of activations are thrown away: a runtime measures its own.
+    Which layers, which grids: see ``rounded``. Rounding the weights again to as many bits, symmetric with a scale a
+    channel, changes none of them: our int8 files take 7 bits (``fedcomp.runtimes.int8``), ExecuTorch's 8. Ranges of
+    activations are thrown away: a runtime measures its own.
 
     It reads rows to learn as well as to find ranges, and says so as ``Distil`` does.
     """

@@ -9,7 +9,9 @@ from fedcomp.shrink.base import Step
 from fedcomp.shrink.clustering import Clusters
 from fedcomp.shrink.distillation.recover import Distil
 from fedcomp.shrink.low_rank import LowRank
+from fedcomp.shrink.pruning.by_layer import ChannelsByLayer, HeadsByLayer
 from fedcomp.shrink.pruning.channels import Channels, TaylorChannels
+from fedcomp.shrink.pruning.depth import Depth
 from fedcomp.shrink.pruning.heads import Heads
 from fedcomp.shrink.pruning.patterns import Blocks, NofM
 from fedcomp.shrink.pruning.recurrent import RecurrentUnits
@@ -19,10 +21,13 @@ from fedcomp.shrink.quantization_aware import QuantizationAware
 STEPS: dict[str, type[Step]] = {
     "blocks": Blocks,
     "channels": Channels,
+    "channels-by-layer": ChannelsByLayer,
     "channels-taylor": TaylorChannels,
     "cluster": Clusters,
+    "depth": Depth,
     "distil": Distil,
     "heads": Heads,
+    "heads-by-layer": HeadsByLayer,
     "low-rank": LowRank,
     "n-of-m": NofM,
     "quantization-aware": QuantizationAware,

@@ -2,10 +2,13 @@
 
 A state dict holds a model's weights and not its shape, so that what a step has cut does not fit into the class that
 made it. ``load_state_dict`` of the cut model fits into ``resized(task.network(), widths_of(cut))``.
+
+Where whole layers of a list left, the list stands among the layers, as ``{"type": "ModuleList", "layers": [0, 2]}``:
+the places, in the dense model's list, of those that stayed. They are numbered anew, as if there had never been others.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -15,10 +18,15 @@ from fedcomp.shrink.factored import Convolution, Factored, factored_like
 from fedcomp.shrink.layer_sizes import LayerKind, Sizes, kind_of
 
 _GROUPED = ("groups", "num_groups")
+_LISTS = (nn.ModuleList, nn.Sequential)
+_KEPT = "kept_layers"  # an attribute of a list that lost layers: a state dict has no room for it
 
 
 def widths_of(module: nn.Module) -> dict[str, dict[str, Any]]:
-    """Return ``{layer's name: {"type": its class, size: number}}`` for every layer that has sizes; JSON values."""
+    """Return ``{layer's name: {"type": its class, size: number}}`` for every layer that has sizes; JSON values.
+
+    Lists that lost layers are among them, with ``layers``, the places of those that stayed.
+    """
     return {name: _widths(layer) for name, layer in _sized(module)}
 
 
@@ -31,16 +39,31 @@ def resized(module: nn.Module, widths: Mapping[str, Any]) -> nn.Module:
     Raises:
         ShrinkError: naming the layer, if ``widths`` are not those of a smaller version of ``module``.
     """
-    dense = dict(_sized(module))
+    smaller = copy.deepcopy(module)
+    if isinstance(widths, Mapping):
+        _drop_layers(smaller, widths)
+    dense = dict(_sized(smaller))
     if not isinstance(widths, Mapping) or sorted(map(str, widths)) != sorted(dense):
         got = sorted(map(str, widths))[:50] if isinstance(widths, Mapping) else repr(widths)[:100]
         raise ShrinkError(f"widths: expected the layers {sorted(dense)}, got {got}")
     for name, layer in dense.items():
         _check(name, layer, widths[name])
-    smaller = copy.deepcopy(module)
-    for name, layer in list(_sized(smaller)):
+    for name, layer in dense.items():
         smaller = _with_widths(smaller, name, layer, widths[name])
     return smaller
+
+
+def thinned(module: nn.Module, name: str, places: Sequence[int]) -> None:
+    """Leave in the list ``name`` of ``module`` only the layers at ``places``, in place, and note which they were.
+
+    Numbered layers are numbered anew; those with names of their own keep them.
+    """
+    layers = module.get_submodule(name)
+    stays = [list(layers._modules.items())[place] for place in places]
+    counted = all(key.isdecimal() for key in layers._modules)
+    noted = tuple(_kept_layers(layers)[place] for place in places)
+    layers._modules = {str(number) if counted else key: each for number, (key, each) in enumerate(stays)}
+    setattr(layers, _KEPT, noted)
 
 
 def replaced(module: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
@@ -60,11 +83,36 @@ def _sized(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if isinstance(layer, Factored):
             inside |= {layer.first, layer.second}
             yield name, layer
-        elif layer not in inside and kind_of(layer):
+        elif layer not in inside and (kind_of(layer) or hasattr(layer, _KEPT)):
             yield name, layer
 
 
+def _kept_layers(layers: nn.Module) -> tuple[int, ...]:
+    return tuple(getattr(layers, _KEPT, range(len(layers._modules))))
+
+
+def _drop_layers(module: nn.Module, widths: Mapping[Any, Any]) -> None:
+    """Drop from lists of ``module``, in place, what is not among the ``layers`` that ``widths`` say of them.
+
+    Raises:
+        ShrinkError: naming the list, for what is none, or layers that it does not have.
+    """
+    said = {name: of for name, of in widths.items() if isinstance(name, str) and isinstance(of, Mapping)}
+    for name in sorted((name for name, of in said.items() if "layers" in of), key=len):  # a list before those in it
+        layers, stays = dict(module.named_modules()).get(name), said[name]["layers"]
+        if not isinstance(layers, _LISTS):
+            raise ShrinkError(f"widths of {name[:100]}: expected a list of layers, got {type(layers).__name__}")
+        places = {layer: place for place, layer in enumerate(_kept_layers(layers))}
+        numbers = isinstance(stays, list) and stays and all(type(layer) is int and layer in places for layer in stays)
+        if not numbers or stays != sorted(set(stays)):
+            expected = f"some of {list(places)}, ascending"
+            raise ShrinkError(f"widths of {name}: layers must be {expected}, got {repr(stays)[:100]}")
+        thinned(module, name, [places[layer] for layer in stays])
+
+
 def _widths(layer: nn.Module) -> dict[str, Any]:
+    if hasattr(layer, _KEPT):
+        return {"type": type(layer).__name__, "layers": list(_kept_layers(layer))}
     if isinstance(layer, Factored):
         kind = cast("LayerKind", kind_of(layer.first))
         of = kind.attributes[:2]
@@ -80,7 +128,7 @@ def _check(name: str, layer: nn.Module, found: Any) -> None:
     if not isinstance(found, Mapping) or set(found) != set(expected) or found["type"] != expected["type"]:
         raise ShrinkError(f"widths of {name}: expected {expected} or smaller, got {repr(found)[:200]}")
     for size, most in expected.items():
-        if size == "type":
+        if size in ("type", "layers"):  # layers are as expected: the others were dropped
             continue
         value = found[size]
         if type(value) is not int or not 1 <= value <= most:

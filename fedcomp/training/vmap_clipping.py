@@ -6,6 +6,7 @@ from torch.func import functional_call, grad, vmap
 
 from fedcomp.training.clipping import SumClipping, pieces
 from fedcomp.training.local import Loss
+from fedcomp.training.norms import lengths
 from fedcomp.training.opacus_parts import StepRule
 
 
@@ -37,10 +38,10 @@ class VmapClipping(SumClipping):
             self._add([found[name].flatten(1) for name in self._weights])
 
     def _add(self, gradients: list[torch.Tensor]) -> None:
-        norms = torch.stack([each.norm(dim=1) for each in gradients]).norm(dim=0)
+        norms = torch.stack([lengths(each) for each in gradients]).norm(dim=0)
         kept = torch.isfinite(norms)
         if not kept.all():
             gradients, norms = [each[kept] for each in gradients], norms[kept]
-        factors = (self.rule.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        factors = (self.rule.max_grad_norm / (norms + 1e-6)).clamp(max=1.0).to(gradients[0].dtype)
         for total, each in zip(self._sum, gradients, strict=True):
             total.add_((factors @ each).view_as(total))

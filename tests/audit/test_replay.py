@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from audit.token_kit import PAD, VOCABULARY, Backwards
 from fedcomp.aggregation import PrivateSum
 from fedcomp.audit.client_release import ClientRelease
 from fedcomp.audit.example_releases import LocalRelease, SummedRelease
@@ -15,8 +16,9 @@ from fedcomp.codecs import codec_from_config
 from fedcomp.privacy import CohortSampler, GaussianMechanism
 from fedcomp.rng import Randomness
 from fedcomp.tasks import load_task
-from fedcomp.training import Draws
+from fedcomp.training import Draws, dpsgd
 from fedcomp.training.clipping import GhostClipping, HookClipping
+from fedcomp.training.opacus_parts import StepRule
 
 BOUND, NOISE, DIMENSION = 0.1, 3.0, 33
 
@@ -128,7 +130,7 @@ def test_a_bound_that_is_declared_too_large_is_found() -> None:
 @pytest.mark.parametrize("engine", [GhostClipping, HookClipping])
 def test_the_runs_own_model_is_replayed(engine: type) -> None:
     task = load_task("digits")
-    rows = made_up_split(task.train(), 6, task.num_classes)
+    rows = made_up_split(task, task.model(0), 6)
     (finding,) = replay_model(task.model(0), task.loss, rows, 0.5, engine)
     assert finding.holds, finding.sentence()
 
@@ -139,6 +141,39 @@ def test_a_model_that_escapes_clipping_is_found() -> None:
             return [2 * total for total in super().clipped_sum()]
 
     task = load_task("digits")
-    rows = made_up_split(task.train(), 6, task.num_classes)
+    rows = made_up_split(task, task.model(0), 6)
     (finding,) = replay_model(task.model(0), task.loss, rows, 0.5, Escapes)
     assert not finding.holds
+
+
+@pytest.mark.parametrize("engine", [GhostClipping, HookClipping])
+@pytest.mark.parametrize("bound", [0.1, 1e3])
+def test_a_model_of_tokens_is_replayed(engine: type, bound: float) -> None:
+    task = Backwards()
+    rows = made_up_split(task, task.model(0), 6)
+    (finding,) = replay_model(task.model(0), task.loss, rows, bound, engine, task.padding)
+    assert finding.holds, finding.sentence()
+
+
+@pytest.mark.parametrize("bound", [0.1, 1e3])
+def test_a_model_of_tokens_that_is_not_clipped_is_found_whatever_the_bound(bound: float, monkeypatch) -> None:
+    """No row of tokens has a gradient of norm 1,000 by itself."""
+    monkeypatch.setattr(dpsgd, "StepRule", lambda _, *rest: StepRule(1e9, *rest))
+    task = Backwards()
+    rows = made_up_split(task, task.model(0), 6)
+    (finding,) = replay_model(task.model(0), task.loss, rows, bound, GhostClipping, task.padding)
+    assert not finding.holds
+    assert "a loss a million times as large" in finding.measured
+
+
+def test_made_up_tokens_are_those_that_the_model_knows_and_end_in_padding() -> None:
+    task = Backwards()
+    rows = made_up_split(task, task.model(0), 200)
+    assert rows.inputs.shape == (200, *task.train().inputs.shape[1:])
+    assert rows.targets.shape == (200, *task.train().targets.shape[1:])
+    assert set(np.unique(rows.inputs)) == set(np.unique(rows.targets)) == set(range(VOCABULARY))
+    ended = rows.targets[:, ::-1].cumsum(axis=1)[:, ::-1] == PAD * np.arange(6, 0, -1)
+    assert (rows.inputs[:, 6:][ended] == PAD).mean() > 0.95
+    lengths = 6 - ended.sum(axis=1)
+    assert lengths.min() <= 1
+    assert lengths.max() == 6

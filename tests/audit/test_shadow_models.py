@@ -131,3 +131,26 @@ def test_what_the_judge_cannot_use_is_refused():
         report_attack(np.zeros(5), np.zeros(5, dtype=np.int64), "", delta=0, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="two classes or more"):
         label_confidence(nn.Linear(1, 1), INPUTS, TARGETS)
+
+
+def test_confidence_in_a_sequence_is_the_mean_over_its_tokens_without_padding():
+    class Table(nn.Module):
+        """Logits ``[n, 3, 4]`` from rows of numbers ``[n, 12]``."""
+
+        def forward(self, rows):
+            return rows.reshape(-1, 3, 4)
+
+    rows = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
+    targets = np.array([[0, 1, 3], [2, 3, 3], [3, 3, 3], [1, 1, 1], [0, 2, 1]])
+    single = label_confidence(Flat(), rows.reshape(15, 4), targets.reshape(15)).reshape(5, 3)
+    counted = targets != 3
+    expected = (single * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    assert label_confidence(Table(), rows, targets, padding=3) == pytest.approx(expected)
+    assert label_confidence(Table(), rows, targets) == pytest.approx(single.mean(axis=1))
+
+
+class Flat(nn.Module):
+    """Logits are the rows."""
+
+    def forward(self, rows):
+        return rows

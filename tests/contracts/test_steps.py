@@ -22,10 +22,13 @@ from shrink.module_kit import MAKERS, answers, made, material, rows, size
 EXAMPLES = {
     "blocks": [("resnet", {}), ("gru", {})],
     "channels": [("resnet", {}), ("mobile", {"scope": "global"}), ("perceptron", {"round_to": 4})],
+    "channels-by-layer": [("resnet", {}), ("series", {"ratio": 0.7}), ("mobile", {"round_to": 4})],
     "channels-taylor": [("resnet", {}), ("separable", {"scope": "global"})],
     "cluster": [("resnet", {"bit_width": 3}), ("lstm", {})],
+    "depth": [("transformer", {"stack": "encoder"}), ("resnet", {"keep": 2})],
     "distil": [("perceptron", {"epochs": 2}), ("resnet", {"epochs": 1, "feature_weight": 0.5})],
     "heads": [("transformer", {})],
+    "heads-by-layer": [("transformer", {"ratio": 0.7})],
     "low-rank": [("perceptron", {}), ("resnet", {}), ("transformer", {"keep": 0.9})],
     "n-of-m": [("resnet", {}), ("transformer", {"n": 1})],
     "quantization-aware": [("perceptron", {"epochs": 2})],
@@ -132,7 +135,16 @@ def values(module) -> int:
 
 
 MEASURES = {
-    size: ("channels", "channels-taylor", "heads", "low-rank", "recurrent"),
+    size: (
+        "channels",
+        "channels-by-layer",
+        "channels-taylor",
+        "depth",
+        "heads",
+        "heads-by-layer",
+        "low-rank",
+        "recurrent",
+    ),
     nonzeros: ("blocks", "n-of-m", "weights", "weights-taylor"),
     values: ("cluster", "quantization-aware"),
 }

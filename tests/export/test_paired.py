@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
-from fedcomp.export.paired import paired_loss, right_rows
+from fedcomp.export.paired import paired_loss, right_rows, widened
 
 
 def accuracy(outputs, targets):
@@ -47,3 +47,25 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
         low, high = paired_loss(dense.astype(float), small.astype(float)).interval
         covered += low <= 3.0 <= high
     assert 0.91 <= covered / 400 <= 0.98
+
+
+def test_the_interval_of_one_of_many_is_wider_and_of_one_alone_the_same():
+    assert widened((1.0, 3.0), 1) == pytest.approx((1.0, 3.0))
+    low, high = widened((1.0, 3.0), 20)
+    assert (low, high) == pytest.approx((2 - 3.023341 / 1.959964, 2 + 3.023341 / 1.959964))  # of a share of .05 / 20
+    with pytest.raises(ValueError, match="candidates must be at least 1, got 0"):
+        widened((1.0, 3.0), 0)
+
+
+def test_the_widened_interval_holds_for_the_candidate_that_looks_best():
+    rng = np.random.default_rng(0)
+    narrow = wide = 0
+    for _ in range(300):
+        dense = rng.random(300) < 0.8
+        small = np.where(rng.random((12, 300)) < 0.15, rng.random((12, 300)) < 0.6, dense)  # true loss: 3 points
+        found = [paired_loss(dense.astype(float), each.astype(float)) for each in small]
+        best = min(found, key=lambda each: each.points)
+        narrow += best.interval[0] <= 3.0 <= best.interval[1]
+        wide += widened(best.interval, 12)[0] <= 3.0 <= widened(best.interval, 12)[1]
+    assert narrow / 300 < 0.9  # the best of twelve was lucky
+    assert wide / 300 > 0.95 - 0.02

@@ -64,7 +64,7 @@ RECIPES = [Recipe("dense"), Recipe("forgetful", (Forget(), Read())), Recipe("imp
 def searched(said=lambda _: None, recipes=RECIPES):
     here, rng = ground(), np.random.default_rng(0)
     made = make_modules(here, recipes, rng, said)
-    built = list(build(made, [TorchRuntime()], ROWS[:10], "public", said))
+    built = list(build(here, made, [TorchRuntime()], ROWS[:10], said))
     baseline = TorchRuntime()
     program = baseline.open(baseline.build(here.origins["dense"], ROWS))
     return built, measure(here, built, program, Timing(batch=2, rounds=7), rng)
@@ -91,7 +91,7 @@ def test_every_recipe_is_measured_in_every_format_on_the_same_rows():
     assert slow.latency_ms > 3
     assert slow.speed_up < 0.3  # the dense model's time over this one's, not the other way round
     assert slow.eager_speed_up < 0.3
-    assert dense.speed_up > 0.2
+    assert dense.speed_up > slow.speed_up
 
 
 def test_what_each_step_and_the_calibration_read_is_on_record():
@@ -99,6 +99,31 @@ def test_what_each_step_and_the_calibration_read_is_on_record():
     touched = {each.name: [(step["id"], data) for step, data in each.touched] for each in built}
     assert touched["dense torchscript fp32"] == [("fp32", "none")]
     assert touched["forgetful torchscript rounded"] == [("forget", "none"), ("read", "public"), ("rounded", "public")]
+
+
+def test_a_recipe_goes_on_from_what_another_made_and_is_built_in_its_formats_alone():
+    here, rng = ground(), np.random.default_rng(0)
+    made = make_modules(here, [Recipe("forgetful", (Forget(),))], rng, print)
+    further = Recipe("further", (Read(),), after="forgetful", formats=frozenset({"rounded"}))
+    more = make_modules(here, [further], rng, print, made)
+    (built,) = build(here, more, [TorchRuntime()], ROWS[:10], print)
+    assert built.name == "further torchscript rounded"
+    assert [(step["id"], data) for step, data in built.touched] == [
+        ("forget", "none"),
+        ("read", "public"),
+        ("rounded", "public"),
+    ]
+    assert not built.shrunk.module[2].weight.any()
+    assert here.origins["dense"][2].weight.any()
+    student = make_modules(here, [Recipe("slim", (Read(),), origin="student")], rng, print)
+    onward = make_modules(here, [Recipe("on", (Read(),), after="slim")], rng, print, student)
+    assert onward["on"].origin == "student"
+
+
+def test_formats_that_are_not_wanted_are_not_built():
+    made = make_modules(ground(), [Recipe("dense")], np.random.default_rng(0), print)
+    found = build(ground(), made, [TorchRuntime()], ROWS[:10], print, formats=["fp32"])
+    assert [each.number_format for each in found] == ["fp32"]
 
 
 def test_what_cannot_be_made_or_built_is_left_out_with_a_word():
@@ -116,7 +141,7 @@ def test_private_rows_neither_make_nor_choose_a_model_under_a_private_mode():
         make_modules(ground(material=private), [Recipe("x", (Read(),))], np.random.default_rng(0), print)
     allowed = ground(material=private, private=False, judged_data="private")
     assert torch.equal(
-        make_modules(allowed, [Recipe("x", (Read(),))], np.random.default_rng(0), print)["x"][1].module[0].weight,
+        make_modules(allowed, [Recipe("x", (Read(),))], np.random.default_rng(0), print)["x"].shrunk.module[0].weight,
         allowed.origins["dense"][0].weight,
     )
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fedcomp.errors import ConfigError
@@ -53,6 +55,38 @@ def test_the_fastest_that_keeps_the_accuracy_is_chosen():
     assert choose(ALL, Target(accuracy_loss=1.0)).chosen is HALF
     assert choose(ALL, Target(accuracy_loss=10.0)).chosen is TINY
     assert choose(ALL, Target(accuracy_loss=0.0)).chosen is DENSE
+
+
+def test_a_choice_says_among_how_many_and_allows_for_it():
+    found = choose(ALL, Target(accuracy_loss=1.0))
+    assert found.candidates == 4
+    spread = [replace(each, loss_interval=(-1.0, 2.0)) for each in ALL]
+    low, high = choose(spread, Target(accuracy_loss=1.0)).interval
+    assert low < -1.0
+    assert high > 2.0
+    assert choose([replace(DENSE, loss_interval=(-1.0, 2.0))], DEFAULT).interval == pytest.approx((-1.0, 2.0))
+
+
+def test_made_up_rows_are_called_what_they_are():
+    found = choose(ALL, Target(accuracy_loss=1.0), "synthetic")
+    assert "keep at most 1 points of disagreement on made-up rows" in found.why
+    assert found.why.endswith("agreement with the dense model on made-up rows, which is not accuracy")
+    assert "accuracy on" not in found.why
+    assert choose(ALL, Target(latency_ms=2.0), "synthetic").why.startswith("the most like the dense model of")
+    with pytest.raises(ConfigError, match="points of disagreement"):
+        choose(ALL, Target(accuracy_loss=-1.0), "synthetic")
+
+
+def test_accuracy_alone_can_be_asked_about():
+    target = Target(latency_ms=0.2, accuracy_loss=1.0)
+    assert target.accurate(HALF)
+    assert not target.passed(HALF)
+    assert Target(latency_ms=0.2).accurate(TINY)
+    spread = replace(HALF, loss_interval=(-0.5, 1.5))
+    assert target.accurate(spread)
+    assert not target.surely_accurate(spread)
+    assert Target(accuracy_loss=1.5).surely_accurate(spread)
+    assert Target(latency_ms=0.2).surely_accurate(spread)
 
 
 def test_without_a_limit_on_accuracy_the_most_accurate_is_chosen():

@@ -101,7 +101,7 @@ def test_the_benchmark_measures_every_way(model, files, small_files):
         "dense, ONNX Runtime fp32": OnnxDecoder(files),
         "dense, ONNX Runtime int8": OnnxDecoder(small_files),
     }
-    rows = measure(Material(model, model, sources(), None), ways, {}, batch=1, tokens=4, rounds=7, sentences=4)
+    rows = measure(Material(model, model, sources()), ways, {}, batch=1, tokens=4, rounds=7)
     assert [row.name for row in rows] == list(ways)
     assert [row.speed_up for row in rows][1] == 1
     assert [row.same_tokens for row in rows][:2] == [1, 1]

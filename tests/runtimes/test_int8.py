@@ -5,17 +5,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcomp.runtimes.int8 import bias_floor, signed_channels, unsigned_range
+from fedcomp.runtimes.int8 import LARGEST_FACTOR, bias_floor, signed_channels, unsigned_range
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
 
 
 def test_weights_of_known_scales_come_back_exactly():
     weights = np.array([[127.0, -127.0, 1.0], [0.5, -63.5, 0.0]], np.float32)
-    integers, scales = signed_channels(weights, axis=0)
+    integers, scales = signed_channels(weights, axis=0, largest=127)
     np.testing.assert_array_equal(scales, np.array([1.0, 0.5], np.float32))
     np.testing.assert_array_equal(integers, [[127, -127, 1], [1, -127, 0]])
     assert integers.dtype == np.int8
+
+
+def test_two_products_fit_the_sixteen_bits_that_processors_without_vnni_add_them_in():
+    weights = np.random.default_rng(0).standard_normal((5, 40)).astype(np.float32)
+    integers, _ = signed_channels(weights, 0)
+    assert np.abs(integers).max() == LARGEST_FACTOR
+    assert 2 * 255 * LARGEST_FACTOR < 2**15
 
 
 @given(st.lists(FLOATS, min_size=6, max_size=6), st.sampled_from([0, 1]))

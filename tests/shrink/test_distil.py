@@ -86,6 +86,25 @@ def test_teacher_is_asked_once_a_version():
     assert asked == [(6, 1, 5, 5)] * 3
 
 
+def test_sequences_are_asked_a_batch_at_a_time_and_padding_does_not_count():
+    tokens = np.random.default_rng(0).integers(1, 5, (60, 4))
+    tokens[:, 3] = 0
+    targets, asked = tokens % 4 + 1, []
+    targets[:, 3] = 0
+
+    def next_token(raw: np.ndarray) -> np.ndarray:
+        asked.append(len(raw))
+        return 9 * np.eye(5, dtype=np.float32)[np.where(raw == 0, 4, raw % 4 + 1)]
+
+    reader = nn.Sequential(nn.Embedding(5, 16), nn.Linear(16, 5))
+    learnt = run(reader, Split(tokens, targets, tokens), next_token, epochs=20)
+    assert set(asked) == {1, 20}
+    with torch.no_grad():
+        logits = learnt(torch.arange(5))
+    assert logits[1:].argmax(1).tolist() == [2, 3, 4, 1]
+    assert logits[0].softmax(0)[4] < 0.6  # what the teacher says of padding was not learnt
+
+
 def test_there_is_no_way_to_hand_it_private_rows():
     splits = [name for name, parameter in inspect.signature(distil).parameters.items() if parameter.annotation is Split]
     assert splits == ["public"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from fedcomp.shrink.base import ShrinkError
 from fedcomp.shrink.factored import Factored, factored_like
-from fedcomp.shrink.widths import replaced, resized, widths_of
+from fedcomp.shrink.widths import replaced, resized, thinned, widths_of
 from fedcomp.tasks.models.conv_gru import conv_gru
 from fedcomp.tasks.models.ds_cnn import ds_cnn
 from fedcomp.tasks.models.mobilenet import mobilenet
@@ -118,6 +118,58 @@ def test_groups_that_do_not_divide_channels_are_refused():
         resized(dense, {"0": {"type": "Conv2d", "in_channels": 8, "out_channels": 6, "groups": 3}})
     with pytest.raises(ShrinkError, match="widths of 0: expected"):
         resized(dense, {"0": {"type": "Factored", "in_channels": 8, "out_channels": 8, "rank": 1}})
+
+
+def thin(kind, name, places):
+    module = made(kind)
+    thinned(module, name, places)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "places"), [("transformer", "encoder", [1]), ("resnet", "", [0, 1, 2, 4, 5, 6, 7, 8])]
+)
+def test_a_model_that_lost_layers_comes_back_from_its_widths_and_can_be_cut_further(kind, name, places):
+    module, dense = thin(kind, name, places), made(kind)
+    before = copy.deepcopy(dense.state_dict())
+    widths = json.loads(json.dumps(widths_of(module)))
+    assert widths[name]["layers"] == places
+    again = resized(dense, widths)
+    again.load_state_dict(module.state_dict())
+    np.testing.assert_array_equal(answers(again, rows(kind)), answers(module, rows(kind)))
+    assert widths_of(again) == widths_of(module)
+    assert widths_of(resized(again, widths)) == widths  # of what lost them already
+    assert all(torch.equal(value, before[each]) for each, value in dense.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "message"),
+    [
+        ("encoder", {"layers": [2]}, r"widths of encoder: layers must be some of \[0, 1\], ascending, got \[2\]"),
+        ("encoder", {"layers": []}, r"got \[\]"),
+        ("encoder", {"layers": [1, 0]}, r"got \[1, 0\]"),
+        ("encoder", {"layers": [1, 1]}, r"got \[1, 1\]"),
+        ("encoder", {"layers": [True]}, r"got \[True\]"),
+        ("encoder", {"layers": 1}, "got 1"),
+        ("encoder", {"layers": [[0]]}, r"got \[\[0\]\]"),
+        ("encoder", {"type": "Sequential", "layers": [0]}, "widths of encoder: expected .*ModuleList.* got"),
+        ("encoder", {"type": "ModuleList", "layers": [0], "more": 1}, "widths of encoder: expected"),
+        ("output", {"layers": [0]}, "widths of output: expected a list of layers, got Linear"),
+        ("nowhere", {"layers": [0]}, "widths of nowhere: expected a list of layers, got NoneType"),
+    ],
+)
+def test_layers_that_a_model_does_not_have_are_refused(name, found, message):
+    widths = widths_of(thin("transformer", "encoder", [0]))
+    widths[name] = found if "type" in found else {"type": "ModuleList", **found}
+    with pytest.raises(ShrinkError, match=message):
+        resized(made("transformer"), widths)
+
+
+def test_layers_that_left_without_a_word_are_refused():
+    widths = widths_of(thin("transformer", "encoder", [0]))
+    del widths["encoder"]
+    with pytest.raises(ShrinkError, match=r"expected the layers .*encoder\.1\.own"):
+        resized(made("transformer"), widths)
 
 
 def test_a_layer_is_replaced_under_all_its_names():

@@ -145,6 +145,15 @@ def test_no_factor_of_a_norm_vanishes(engine_type, inputs, slope):
     assert float(total.double().norm()) == pytest.approx(min(norm, bound * norm / (norm + 1e-6)), rel=1e-5)
 
 
+@pytest.mark.parametrize("engine_type", [GhostClipping, HookClipping, VmapClipping])
+def test_millions_of_values_are_not_measured_short(engine_type):
+    """A norm that is summed in float32 was 7.5e-5 too small, and what it lacked was not clipped."""
+    module = seeded(lambda: nn.Sequential(nn.Unflatten(1, (2, 2048)), nn.Linear(2048, 2048, bias=False), nn.Flatten()))
+    inputs = np.random.default_rng(0).standard_normal((1, 4096)).astype(np.float32) * 30
+    (total,) = clipped_sum(engine_type, module, inputs, np.zeros(1, np.int64))
+    assert 0.5 * (1 - 1e-5) <= float(total.double().norm()) <= 0.5 * (1 + 1e-6)
+
+
 def test_positions_that_cancel_are_clipped_by_what_is_left():
     """Opacus' norm of a linear layer over sequences is 0 for a gradient of norm 6: the negative control."""
     layer = nn.Linear(6, 6, bias=False)

@@ -62,7 +62,7 @@ def prepare(material: Material, copies: int, padding: int, rng: np.random.Genera
         answers=_answers(teacher, versions, first[0].numel()),
         targets=targets,
         loss=material.loss,
-        counted=_counted(first, versions[0], targets, padding),
+        counted=counted_answers(first, versions[0], targets, padding),
         teacher=teacher,
     )
 
@@ -99,9 +99,10 @@ def _check_logits(logits: torch.Tensor, count: int) -> None:
         )
 
 
-def _counted(
+def counted_answers(
     logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor | None, padding: int
 ) -> torch.Tensor | None:
+    """Return which answers count, ``[n, length]``, given logits of a row or more; None if a row has one answer."""
     if logits.ndim == 2:
         return None
     length = logits.shape[1]

@@ -23,7 +23,7 @@ def choose(
     """
     stays = _stays_globally(scores, ratio) if scope == "global" else [len(each) * (1 - ratio) for each in scores]
     return [
-        _largest(each, _rounded(count, len(each), math.lcm(round_to, group.parts)), group.parts)
+        group.largest(each, _rounded(count, len(each), math.lcm(round_to, group.parts)))
         for group, each, count in zip(groups, scores, stays, strict=True)
     ]
 
@@ -61,9 +61,3 @@ def _stays_globally(scores: Sequence[NDArray[np.float64]], ratio: float) -> list
 
 def _rounded(count: float, units: int, multiple: int) -> int:
     return min(units, max(multiple, math.floor(count / multiple + 0.5) * multiple))
-
-
-def _largest(scores: NDArray[np.float64], count: int, parts: int) -> Places:
-    runs = scores.reshape(parts, -1)
-    best = np.argsort(-runs, axis=1, kind="stable")[:, : count // parts]
-    return np.sort((best + runs.shape[1] * np.arange(parts)[:, None]).ravel()).astype(np.int64)

@@ -28,20 +28,42 @@ def cut(module: nn.Module, groups: Sequence[Group], kept: Sequence[Places], exam
     if not dropped:
         raise ShrinkError("expected units to take away, got none: every layer is as small as it may become")
     smaller = _without(module, dropped)
-    try:
-        with torch.no_grad():
+    silent = silenced(module, groups, kept)
+    compare(smaller, silent, example, exactly=not _normalises(module, dropped))
+    return smaller
+
+
+def silenced(module: nn.Module, groups: Sequence[Group], kept: Sequence[Places]) -> nn.Module:
+    """Return a copy of ``module``, in eval mode, with zeros in place of all but the ``kept`` units of each group."""
+    silent = copy.deepcopy(module).eval()
+    tensors = {**dict(silent.named_parameters()), **dict(silent.named_buffers())}
+    with torch.no_grad():
+        for name, axes in _dropped(groups, kept).items():
+            for axis, places in axes.items():
+                tensors[name].index_fill_(axis, torch.from_numpy(places), 0.0)
+    return silent
+
+
+def compare(smaller: nn.Module, silent: nn.Module, example: Tensor, *, exactly: bool) -> None:
+    """Refuse a ``smaller`` module that does not answer ``example`` as ``silent`` does, the one with zeros instead.
+
+    Without ``exactly`` it need only run and answer in the same shape.
+
+    Raises:
+        ShrinkError: if its layers no longer fit together, or it computes something else.
+    """
+    name = type(smaller).__name__
+    with torch.no_grad():
+        expected = silent(example)
+        try:
             found = smaller(example)
-            expected = _silenced(module, dropped)(example)
-    except (RuntimeError, ValueError) as error:
-        raise ShrinkError(f"layers of {type(module).__name__} no longer fit together after the cut: {error}") from error
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ShrinkError(f"layers of {name} no longer fit together after the cut: {error}") from error
     if found.shape != expected.shape:
         raise ShrinkError(f"a cut must leave outputs as they are, {list(expected.shape)}, got {list(found.shape)}")
     change = float((found - expected).norm() / expected.norm().clamp(min=1e-12))
-    if not _normalises(module, dropped) and change > _TOLERANCE:
-        raise ShrinkError(
-            f"a cut of {type(module).__name__} must not change what is left, got a change of {change:.2g}"
-        )
-    return smaller
+    if exactly and not change <= _TOLERANCE:
+        raise ShrinkError(f"a cut of {name} must not change what is left, got a change of {change:.2g}")
 
 
 def example_of(shape: Iterable[int], dtype: np.dtype) -> Tensor:
@@ -81,15 +103,6 @@ def _without(module: nn.Module, dropped: dict[str, dict[int, Places]]) -> nn.Mod
         if kind := kind_of(owners[path]):
             kind.refit(owners[path])
     return smaller
-
-
-def _silenced(module: nn.Module, dropped: dict[str, dict[int, Places]]) -> nn.Module:
-    silent = copy.deepcopy(module).eval()
-    tensors = {**dict(silent.named_parameters()), **dict(silent.named_buffers())}
-    for name, axes in dropped.items():
-        for axis, places in axes.items():
-            tensors[name].index_fill_(axis, torch.from_numpy(places), 0.0)
-    return silent
 
 
 def _normalises(module: nn.Module, dropped: Iterable[str]) -> bool:

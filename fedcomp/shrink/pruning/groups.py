@@ -35,3 +35,12 @@ class Group:
     units: int
     pieces: tuple[Piece, ...]
     parts: int = 1
+
+    def largest(self, scores: NDArray[np.float64], count: int) -> Places:
+        """Return the ``count`` units of the largest ``scores [units]``, ascending; the first of equals.
+
+        Each part gives equally many, so that ``count`` is to be a multiple of ``parts``.
+        """
+        runs = scores.reshape(self.parts, -1)
+        best = np.argsort(-runs, axis=1, kind="stable")[:, : count // self.parts]
+        return np.sort((best + runs.shape[1] * np.arange(self.parts)[:, None]).ravel()).astype(np.int64)

@@ -51,11 +51,11 @@ class Heads(Step):
             ShrinkError: for a model without attention that can lose heads.
         """
         example = example_of(material.inputs.shape[1:], material.inputs.dtype)
-        heads = [_heads(name, layer) for name, layer in module.named_modules() if owns_heads(layer)]
+        heads = attention_heads(module)
         if not heads:
             raise ShrinkError(f"heads: expected attention that owns heads, got a {type(module).__name__} without")
         share = self.ratio if self.ffn_ratio is None else self.ffn_ratio
-        hidden = list(_hidden(module, example)) if share else []
+        hidden = list(hidden_units(module, example)) if share else []
         kept = [
             *choose(heads, norms(module, heads), self.ratio, "layer", 1),
             *choose(hidden, norms(module, hidden), share, "layer", self.round_to),
@@ -73,19 +73,12 @@ def owns_heads(layer: nn.Module) -> bool:
     return isinstance(getattr(layer, "head_width", None), int) and all(isinstance(p, nn.Linear) for p in projections)
 
 
-def _heads(name: str, layer: nn.Module) -> Group:
-    path, width = f"{name}." if name else "", int(layer.head_width)  # type: ignore[arg-type]
-    places = np.arange(cast("nn.Linear", layer.query).out_features)
-    pieces = [
-        Piece(f"{path}{projection}.{tensor}", 0, places, places // width)
-        for projection in _PROJECTIONS
-        for tensor, _ in layer.get_submodule(projection).named_parameters()
-    ]
-    pieces.append(Piece(f"{path}output.weight", 1, places, places // width))
-    return Group(name, len(places) // width, tuple(pieces))
+def attention_heads(module: nn.Module) -> list[Group]:
+    """Return the heads of each attention of ``module``."""
+    return [_heads(name, layer) for name, layer in module.named_modules() if owns_heads(layer)]
 
 
-def _hidden(module: nn.Module, example: Tensor) -> Iterator[Group]:
+def hidden_units(module: nn.Module, example: Tensor) -> Iterator[Group]:
     """Yield the hidden units of every linear layer that other linear layers alone read."""
     attentions = tuple(f"{name}." if name else "" for name, layer in module.named_modules() if owns_heads(layer))
     for name, layer in module.named_modules():
@@ -103,3 +96,15 @@ def _hidden(module: nn.Module, example: Tensor) -> Iterator[Group]:
             columns = np.flatnonzero(numbers >= 0)
             pieces.append(Piece(f"{reader}.weight", 1, columns, numbers[columns]))
         yield Group(name, layer.out_features, tuple(pieces))
+
+
+def _heads(name: str, layer: nn.Module) -> Group:
+    path, width = f"{name}." if name else "", int(layer.head_width)  # type: ignore[arg-type]
+    places = np.arange(cast("nn.Linear", layer.query).out_features)
+    pieces = [
+        Piece(f"{path}{projection}.{tensor}", 0, places, places // width)
+        for projection in _PROJECTIONS
+        for tensor, _ in layer.get_submodule(projection).named_parameters()
+    ]
+    pieces.append(Piece(f"{path}output.weight", 1, places, places // width))
+    return Group(name, len(places) // width, tuple(pieces))
