@@ -15,7 +15,7 @@ def lengths(rows: torch.Tensor) -> torch.Tensor:
     A float32 sum of four million squares came out short by 7.5e-5 of the norm, which is more than the slack of the
     clipping engines' bound. So pieces of 65,536 values are summed in float32, and the pieces in float64.
     """
-    pieces = [torch.linalg.vector_norm(piece, dim=1).double() for piece in rows.split(_PIECE, dim=1)]
+    pieces = [torch.linalg.vector_norm(piece, dim=1).double() for piece in torch.split(rows, _PIECE, dim=1)]
     found: torch.Tensor = torch.linalg.vector_norm(torch.stack(pieces), dim=0)
     odd = ~((found >= _FAINT) & (found < torch.inf))
     if odd.any():
