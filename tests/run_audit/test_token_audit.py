@@ -43,7 +43,8 @@ def broken(findings: tuple[Finding, ...]) -> list[str]:
 ONE_FAST = ["local", pytest.param("examples", marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("mode", ONE_FAST)
+@pytest.mark.slow  # half a minute for each mode; what images go through is the same code
+@pytest.mark.parametrize("mode", MODES)
 def test_sound_code_passes(mode):
     plan = plan_of(mode)
     found = audit_code(plan, LITTLE, plan.spent_after(5), 5, lambda _: None)
