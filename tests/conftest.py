@@ -15,6 +15,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden payloads instead of checking them")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start what waits for real processes first: at the end it would keep one worker waiting alone."""
+    items.sort(key=lambda item: "test_deployment" not in item.nodeid)
+
+
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
