@@ -1,11 +1,13 @@
 """Opacus 1.6 with its silent failures closed: the wrapped module, its loss and the optimizers that DP-SGD uses here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from opacus.grad_sample import GradSampleModuleFastGradientClipping
+from opacus.grad_sample.conv import compute_conv_grad_sample
 from opacus.grad_sample.linear import compute_linear_grad_sample
 from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
@@ -15,6 +17,8 @@ from torch import nn
 from fedcomp.rng import Randomness
 from fedcomp.training.local import Loss
 from fedcomp.training.norms import lengths
+
+_GradientsOf = Callable[[Any, list[torch.Tensor], torch.Tensor], dict[nn.Parameter, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def _linear_norms(
     layer: nn.Linear, activations: list[torch.Tensor], backprops: torch.Tensor
 ) -> dict[nn.Parameter, torch.Tensor]:
     if backprops.dim() != 2:
-        return _held_norms(layer, activations[0], backprops)
+        return _held_norms(layer, activations, backprops, compute_linear_grad_sample)
     # A product of two norms, as Opacus', at a fifth of the time (a batched product of [1, d] by [d, 1] is slow on a
     # CPU), and neither can vanish in float32.
     bias = lengths(backprops)
@@ -62,16 +66,25 @@ def _linear_norms(
     return norms
 
 
-def _held_norms(layer: nn.Linear, inputs: torch.Tensor, backprops: torch.Tensor) -> dict[nn.Parameter, torch.Tensor]:
+def _convolution_norms(
+    layer: Any, activations: list[torch.Tensor], backprops: torch.Tensor
+) -> dict[nn.Parameter, torch.Tensor]:
+    """Return what Opacus computes too, which sums millions of squares in float32 and comes out short."""
+    return _held_norms(layer, activations, backprops, compute_conv_grad_sample)
+
+
+def _held_norms(
+    layer: Any, activations: list[torch.Tensor], backprops: torch.Tensor, gradients_of: _GradientsOf
+) -> dict[nn.Parameter, torch.Tensor]:
     """Return norms of gradients that are held, some rows at a time.
 
-    Opacus adds up products of inner products of all pairs of positions. Where positions cancel, what is left of that
-    sum in float32 may be 0 for a gradient that is ten times the bound.
+    Of a linear layer over positions, Opacus adds up products of inner products of all pairs of positions. Where
+    positions cancel, what is left of that sum in float32 may be 0 for a gradient that is ten times the bound.
     """
     found: dict[Any, list[torch.Tensor]] = {}
-    size = max(1, 2**24 // layer.weight.numel())
+    (inputs,), size = activations, max(1, 2**24 // layer.weight.numel())
     for start in range(0, len(inputs), size):
-        held = compute_linear_grad_sample(layer, [inputs[start : start + size]], backprops[start : start + size])
+        held = gradients_of(layer, [inputs[start : start + size]], backprops[start : start + size])
         for parameter, gradients in held.items():
             found.setdefault(parameter, []).append(lengths(gradients.flatten(1)).to(backprops.dtype))
     return {parameter: torch.cat(norms) for parameter, norms in found.items()}
@@ -83,7 +96,10 @@ class GhostModule(GradSampleModuleFastGradientClipping):  # type: ignore[misc]
     ``kept`` is the mask ``[n]`` of rows with a finite norm in the last backward pass.
     """
 
-    NORM_SAMPLERS = GradSampleModuleFastGradientClipping.NORM_SAMPLERS | {nn.Linear: _linear_norms}
+    NORM_SAMPLERS = GradSampleModuleFastGradientClipping.NORM_SAMPLERS | {
+        nn.Linear: _linear_norms,
+        **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _convolution_norms),
+    }
     kept: torch.Tensor
 
     def __init__(self, module: nn.Module, max_grad_norm: float) -> None:

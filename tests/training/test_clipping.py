@@ -145,13 +145,25 @@ def test_no_factor_of_a_norm_vanishes(engine_type, inputs, slope):
     assert float(total.double().norm()) == pytest.approx(min(norm, bound * norm / (norm + 1e-6)), rel=1e-5)
 
 
+def over_positions() -> nn.Module:
+    return seeded(lambda: nn.Sequential(nn.Unflatten(1, (2, 2048)), nn.Linear(2048, 2048, bias=False), nn.Flatten()))
+
+
+def over_pixels() -> nn.Module:
+    layer = seeded(lambda: nn.Conv2d(1024, 455, 3, padding=1, bias=False))
+    return nn.Sequential(nn.Unflatten(1, (1024, 2, 2)), layer, nn.Flatten())
+
+
+@pytest.mark.parametrize("make", [over_positions, over_pixels])
 @pytest.mark.parametrize("engine_type", [GhostClipping, HookClipping, VmapClipping])
-def test_millions_of_values_are_not_measured_short(engine_type):
-    """A norm that is summed in float32 was 7.5e-5 too small, and what it lacked was not clipped."""
-    module = seeded(lambda: nn.Sequential(nn.Unflatten(1, (2, 2048)), nn.Linear(2048, 2048, bias=False), nn.Flatten()))
-    inputs = np.random.default_rng(0).standard_normal((1, 4096)).astype(np.float32) * 30
-    (total,) = clipped_sum(engine_type, module, inputs, np.zeros(1, np.int64))
-    assert 0.5 * (1 - 1e-5) <= float(total.double().norm()) <= 0.5 * (1 + 1e-6)
+def test_millions_of_values_are_not_measured_short(engine_type, make):
+    """A norm that is summed in float32 is 8e-5 too small for a dense gradient, and what it lacks is not clipped."""
+    slopes = torch.randn(4096, generator=torch.Generator().manual_seed(0))
+    module, inputs = make(), torch.randn(1, 4096, generator=torch.Generator().manual_seed(1))
+    engine = engine_type(module, lambda outputs, _: outputs @ slopes[: outputs.shape[1]], rule())
+    engine.accumulate(inputs, torch.zeros(1, dtype=torch.int64))
+    (total,) = engine.clipped_sum()
+    assert 0.5 * (1 - 1e-5) <= float(total.double().norm()) <= 0.5 * (1 + 1e-5)
 
 
 def test_positions_that_cancel_are_clipped_by_what_is_left():
