@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -96,7 +96,8 @@ class GhostModule(GradSampleModuleFastGradientClipping):  # type: ignore[misc]
     ``kept`` is the mask ``[n]`` of rows with a finite norm in the last backward pass.
     """
 
-    NORM_SAMPLERS = GradSampleModuleFastGradientClipping.NORM_SAMPLERS | {
+    NORM_SAMPLERS: ClassVar[dict[type[nn.Module], Any]] = {
+        **GradSampleModuleFastGradientClipping.NORM_SAMPLERS,
         nn.Linear: _linear_norms,
         **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _convolution_norms),
     }
