@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedcomp.errors import ConfigError, RunError
+from fedcomp.export.paired import answers
 from fedcomp.export.search import Ground
 from fedcomp.plan import Plan
 from fedcomp.released import released_modules, student_module
 from fedcomp.rng import stream
+from fedcomp.runtimes.eager import eager_program
 from fedcomp.shrink.base import DataTouched, Material
 from fedcomp.shrink.synthetic import made_up
 from fedcomp.tasks import Split, model_rows
@@ -20,7 +21,6 @@ from fedcomp.tasks import Split, model_rows
 _FEWEST_ROWS = 40
 _TO_KNOW, _TO_LEARN = 1000, 750  # rows that are enough
 _TO_MAKE, _TO_JUDGE = 2000, 1000  # made-up rows
-_PIECE = 256
 
 
 def ground_of(plan: Plan, path: Path, *, private_rows: bool = False, made_up_rows: bool = False) -> Ground:
@@ -90,21 +90,15 @@ def _made_up(plan: Plan, origins: dict[str, nn.Module], row: NDArray[Any]) -> Gr
         made_up(dense, row.shape[1:], count, loss, stream(plan.config.seed, "made-up rows", name))
         for name, count in (("make", _TO_MAKE), ("judge", _TO_JUDGE))
     )
-    answers = _likeliest(dense, others.inputs)
+    likeliest = answers(eager_program(dense), others.inputs).argmax(axis=1)
     return Ground(
         origins=origins,
         material=material,
-        judged=Split(others.inputs, answers, others.inputs),
+        judged=Split(others.inputs, likeliest, others.inputs),
         metric=_agreement,
         private=plan.private,
         judged_data="synthetic",
     )
-
-
-def _likeliest(dense: nn.Module, rows: NDArray[Any]) -> NDArray[np.int64]:
-    with torch.no_grad():
-        pieces = [dense(piece).argmax(dim=1) for piece in torch.split(torch.from_numpy(rows), _PIECE)]
-    return np.asarray(torch.cat(pieces).numpy(), np.int64)
 
 
 def _agreement(outputs: Tensor, targets: Tensor) -> float:

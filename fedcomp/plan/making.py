@@ -10,7 +10,6 @@ from fedcomp.config import CodecSpec, Config, config_from_json
 from fedcomp.errors import ConfigError, FedcompError
 from fedcomp.order import Order, check_order, sound_order
 from fedcomp.plan.bundle import Plan
-from fedcomp.plan.fusion import answer_problems, setting_problems
 from fedcomp.plan.narrow import Narrow, NarrowError, narrow
 from fedcomp.tasks import Task, load_task
 from fedcomp.training.descent import check_optimizer
@@ -24,7 +23,7 @@ def make_plan(config: Config) -> Plan:
         ConfigError: with every reason why it cannot be run, before anything is trained.
     """
     problems: list[str] = [*_training_problems(config), *_client_problems(config), *terms.problems(config)]
-    problems.extend(setting_problems(config))
+    problems.extend(_fusion_problems(config, None))
     uplink, downlink = _codec(config.uplink, "uplink", problems), _codec(config.downlink, "downlink", problems)
     task = _task(config, problems)
     if problems or uplink is None or downlink is None or task is None:
@@ -38,7 +37,7 @@ def make_plan(config: Config) -> Plan:
             "uplink: expected no stage under mode central with unit example (a lossy sum of clipped gradients may move "
             "by more than the bound, and the server cannot clip examples again), got some"
         )
-    problems.extend(answer_problems(config, task))
+    problems.extend(_fusion_problems(config, task))
     problems.extend(_start_problems(config, task))
     order, narrows = _order(config, uplink, problems), _narrows(config, task, problems)
     if problems:
@@ -87,6 +86,15 @@ def _training_problems(config: Config) -> list[str]:
     if config.student.enabled and not config.data.public_examples:
         problems.append("data.public_examples: expected some for the student to be distilled on, got 0")
     return problems
+
+
+def _fusion_problems(config: Config, task: Task | None) -> list[str]:
+    """Return why ``[fusion]`` cannot be, whatever the task or, given one, with its model."""
+    if config.fusion is None:
+        return []
+    from fedcomp.plan.fusion import answer_problems, setting_problems  # all that distils, which few runs need
+
+    return setting_problems(config) if task is None else answer_problems(config, task)
 
 
 def _start_problems(config: Config, task: Task) -> list[str]:

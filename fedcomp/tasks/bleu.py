@@ -1,12 +1,15 @@
 """BLEU, how much of a translation's wording a reference has: K. Papineni, S. Roukos, T. Ward and W. Zhu, *BLEU: a
 Method for Automatic Evaluation of Machine Translation* (2002)."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 _ORDERS = range(1, 5)
+_COUNTS = 2 * len(_ORDERS) + 2
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -24,30 +27,32 @@ def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> float
         raise ValueError(
             f"expected translations and a reference for each, got {len(translations)} and {len(references)}"
         )
-    pairs = [
-        (words(translation), words(reference)) for translation, reference in zip(translations, references, strict=True)
-    ]
-    precisions = [_precision(pairs, order) for order in _ORDERS]
-    if min(precisions) == 0:
-        return 0.0
-    lengths = [sum(len(pair[side]) for pair in pairs) for side in (0, 1)]
-    brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
-    return 100 * brevity * math.exp(sum(map(math.log, precisions)) / len(precisions))
+    counts = sum(map(bleu_counts, translations, references), np.zeros(_COUNTS))
+    return float(bleu_of(counts))
+
+
+def bleu_counts(translation: str, reference: str) -> NDArray[np.float64]:
+    """Return what BLEU knows of a text, ``[10]``: n-grams of 1 to 4 words that are right, as many as there are, and the
+    words of both. Counts of texts add up to those of a corpus."""
+    own, meant = words(translation), words(reference)
+    found = [_ngrams(own, order) for order in _ORDERS]
+    right = [(each & _ngrams(meant, order)).total() for each, order in zip(found, _ORDERS, strict=True)]
+    return np.array([*right, *(each.total() for each in found), len(own), len(meant)], np.float64)
+
+
+def bleu_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return BLEU of each corpus, ``[...]`` of counts ``[..., 10]``; 0 where no n-gram of some order is right."""
+    orders = len(_ORDERS)
+    right, there, own, meant = counts[..., :orders], counts[..., orders:-2], counts[..., -2], counts[..., -1]
+    some = right.min(axis=-1, keepdims=True) > 0
+    precisions = np.where(some, right, 1.0) / np.where(some, there, 1.0)
+    brevity = np.exp(np.minimum(0.0, 1 - meant / np.maximum(own, 1)))
+    return np.asarray(np.where(some[..., 0], 100 * brevity * np.exp(np.log(precisions).mean(axis=-1)), 0.0))
 
 
 def words(text: str) -> list[str]:
     """Return the words that BLEU counts."""
     return _WORD.findall(text)
-
-
-def _precision(pairs: Sequence[tuple[list[str], list[str]]], order: int) -> float:
-    """Return the share of the translations' n-grams that their references have, each as often as there at most."""
-    right = total = 0
-    for translation, reference in pairs:
-        found = _ngrams(translation, order)
-        right += (found & _ngrams(reference, order)).total()
-        total += found.total()
-    return right / total if total else 0.0
 
 
 def _ngrams(tokens: list[str], order: int) -> Counter[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedcomp.shrink.base import ShrinkError
-from fedcomp.shrink.distillation.lesson import Lesson
+from fedcomp.shrink.distillation.lesson import Lesson, distance_to
 from fedcomp.shrink.distillation.losses import distillation_loss
 from fedcomp.shrink.distillation.schedule import Descent, descend
 
@@ -86,7 +86,7 @@ def imitate(
         ShrinkError: if training diverges.
         ValueError: for a value out of range.
     """
-    before, rows = _loss_on_all(module, lesson, temperature), len(lesson)
+    before, rows = distance_to(module, lesson, temperature), len(lesson)
     module.train()
     descend(
         [parameter for parameter in module.parameters() if parameter.requires_grad],
@@ -95,18 +95,7 @@ def imitate(
         rng,
         rows=steps * batch_size,  # one epoch of so many is as many steps
     )
-    return before, _loss_on_all(module, lesson, temperature)
-
-
-def _loss_on_all(module: nn.Module, lesson: Lesson, temperature: float) -> float:
-    module.eval()
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for rows in torch.split(torch.arange(len(lesson)), _PIECE):
-            counted = len(rows) if lesson.counted is None else int(lesson.counted[rows].sum())
-            total += counted * float(_loss(module, lesson, rows, temperature))
-            count += counted
-    return total / max(count, 1)
+    return before, distance_to(module, lesson, temperature)
 
 
 def _loss(module: nn.Module, lesson: Lesson, rows: torch.Tensor, temperature: float) -> torch.Tensor:

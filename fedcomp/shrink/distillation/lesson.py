@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fedcomp.shrink.base import Loss, Material, ShrinkError
+from fedcomp.shrink.distillation.losses import distillation_loss
 from fedcomp.shrink.distillation.versions import image_versions
 
 Answers = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -65,6 +66,20 @@ def prepare(material: Material, copies: int, padding: int, rng: np.random.Genera
         counted=counted_answers(first, versions[0], targets, padding),
         teacher=teacher,
     )
+
+
+def distance_to(module: nn.Module, lesson: Lesson, temperature: float = 1.0) -> float:
+    """Return the mean ``distillation_loss`` of ``module``, in eval mode, over all answers to the first version."""
+    total, answered = 0.0, 0
+    module.eval()
+    with torch.no_grad():
+        for rows in torch.split(torch.arange(len(lesson)), _PIECE):
+            counted = None if lesson.counted is None else lesson.counted[rows]
+            count = len(rows) if counted is None else int(counted.sum())
+            answers = lesson.answers(torch.zeros_like(rows), rows)
+            total += count * float(distillation_loss(module(lesson.versions[0, rows]), answers, temperature, counted))
+            answered += count
+    return total / max(answered, 1)
 
 
 def _answers(teacher: nn.Module, versions: torch.Tensor, values: int) -> Answers:

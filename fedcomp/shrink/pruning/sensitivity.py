@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from fedcomp.shrink.base import Material
-from fedcomp.shrink.distillation.lesson import Lesson, prepare
-from fedcomp.shrink.distillation.losses import distillation_loss
+from fedcomp.shrink.distillation.lesson import distance_to, prepare
 from fedcomp.shrink.pruning.cut import silenced
 from fedcomp.shrink.pruning.groups import Group
 
 SHARES = (0.25, 0.5, 0.75, 0.95)
 """Of a group's units: how many are silent when answers are compared."""
-_ROWS, _PIECE = 256, 64
+_ROWS = 256
 
 
 def sensitivities(
@@ -49,19 +47,5 @@ def sensitivities(
         for place, share in enumerate(SHARES):
             stays = max(1, round(group.units * (1 - share) / group.parts)) * group.parts
             silent = silenced(module, [group], [group.largest(score, stays)])
-            found[number, place] = _moved(silent, lesson)
+            found[number, place] = distance_to(silent, lesson)
     return np.maximum.accumulate(found, axis=1)
-
-
-def _moved(silent: nn.Module, lesson: Lesson) -> float:
-    """Return the mean over answers of KL(the lesson's || the module's)."""
-    total, answered = 0.0, 0
-    for rows in torch.split(torch.arange(len(lesson)), _PIECE):
-        counted = None if lesson.counted is None else lesson.counted[rows]
-        count = len(rows) if counted is None else int(counted.sum())
-        with torch.no_grad():
-            outputs = silent(lesson.versions[0, rows])
-        answers = lesson.answers(torch.zeros_like(rows), rows)
-        total += count * float(distillation_loss(outputs, answers, 1.0, counted))
-        answered += count
-    return total / max(answered, 1)
