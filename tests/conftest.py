@@ -15,9 +15,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden payloads instead of checking them")
 
 
+_LONG = ("test_deployment", "tests/flower/", "test_cli", "test_readme", "tests/run_audit/")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start what waits for real processes first: at the end it would keep one worker waiting alone."""
-    items.sort(key=lambda item: "test_deployment" not in item.nodeid)
+    """Start the longest files first, and what waits for real processes before all: last, one worker waits alone."""
+    items.sort(key=lambda item: next((place for place, name in enumerate(_LONG) if name in item.nodeid), len(_LONG)))
 
 
 @pytest.fixture

@@ -40,9 +40,6 @@ def broken(findings: tuple[Finding, ...]) -> list[str]:
     return [finding.sentence() for finding in findings if not finding.holds]
 
 
-ONE_FAST = ["local", pytest.param("examples", marks=pytest.mark.slow)]
-
-
 @pytest.mark.slow  # half a minute for each mode; what images go through is the same code
 @pytest.mark.parametrize("mode", MODES)
 def test_sound_code_passes(mode):
@@ -62,7 +59,8 @@ def test_gradients_that_are_not_clipped_are_found_on_the_runs_own_model(mode, mo
     assert not any("the noise added" in sentence for sentence in sentences)
 
 
-@pytest.mark.parametrize("mode", ONE_FAST)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
 def test_the_tokens_of_a_row_are_found_in_its_update_without_privacy_and_not_with_it(mode):
     plan = plan_of(mode)
     found = invert_updates(plan)
